@@ -1,0 +1,1 @@
+"""sumkit: fine-tune a small language model into your own summarizer. Importing this package imports nothing heavy."""
