@@ -1,0 +1,106 @@
+"""The `sumkit` command: a group that imports a subcommand only when it is asked for.
+
+Owns how errors become exit statuses: 0 success, 1 an expected failure in plain lines, 2 wrong usage, 130 and 143
+after a signal. Knows nothing of what the commands do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from common.errors import SumkitError
+from common.version import VERSION
+
+COMMANDS: dict[str, str] = {
+    "budget": "What a compute budget buys, in parameters and tokens.",
+    "plan": "Whether a run fits on a device and how long it takes.",
+    "doctor": "Whether this machine can train, and what to mend if not.",
+    "data": "Look at a data set: lengths, duplicates, leaks, what would be cut.",
+    "prompts": "Show the prompt templates filled in.",
+    "train": "Fine-tune a model into a summarizer.",
+    "eval": "Score a run against the untuned model and simple baselines.",
+    "score": "Score any system's summaries against references.",
+    "report": "Write a run's report.",
+    "demo": "The whole journey on the embedded corpus.",
+}
+
+
+class LazyGroup(click.Group):
+    """Lists commands without importing them, and names the nearest one for a mistyped name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"common.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {near[0]}?" if near else f" Commands: {', '.join(COMMANDS)}."
+            raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(VERSION, prog_name="sumkit")
+def group() -> None:
+    """Fine-tune a small language model into your own summarizer, on the machine you already have.
+
+    \b
+    Examples:
+      sumkit demo                                    the whole journey in minutes
+      sumkit train --data notes/ --model qwen2.5-0.5b
+      sumkit eval runs/NAME --data test.jsonl
+      sumkit budget --flops 1e18
+    """
+
+
+def run(command: click.Command, arguments: Sequence[str] | None = None, prog_name: str = "sumkit") -> int:
+    """Run a click command and return the exit status; expected failures are printed without a traceback."""
+    try:
+        status = command.main(list(arguments) if arguments is not None else None, prog_name, standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except SumkitError as error:
+        click.echo(f"sumkit: {error}", err=True)
+        return error.exit_code
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("sumkit: interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        # The reader of stdout went away (`sumkit … | head`): end quietly, and keep Python from flushing again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run(group))
+
+
+def run_train(engine: str) -> None:
+    """Entry point of `python -m mlx_sum.train` and `python -m cuda_sum.train`: `sumkit train` on a fixed engine."""
+    from common.cli.train import command_for
+
+    package = {"mlx": "mlx_sum", "cuda": "cuda_sum"}[engine]
+    sys.exit(run(command_for(engine), prog_name=f"python -m {package}.train"))

@@ -1,0 +1,80 @@
+"""Command-line options generated from the settings, so that flag, YAML key and docs cannot drift apart."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from common import config
+from common.errors import ConfigError
+from common.settings import RunConfig
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def settings_options(
+    groups: Collection[str] = (), names: Collection[str] = (), without: Collection[str] = ()
+) -> Callable[[Function], Function]:
+    """Decorator adding a flag for each setting of `groups`, and each of `names`, except those in `without`."""
+
+    def decorate(function: Function) -> Function:
+        for info in reversed(config.all_settings()):
+            if (info.group in groups or info.name in names) and info.name not in without:
+                function = _option(info)(function)
+        return function
+
+    return decorate
+
+
+def _option(info: config.SettingInfo) -> Callable[[Any], Any]:
+    kind = _base_type(info.annotation)
+    shown = f"{info.help} [default: {info.default}]" if info.default not in ("", None) else info.help
+    if kind is bool:
+        return click.option(f"{info.flag}/--no-{info.flag[2:]}", info.name, default=None, help=shown)
+    if typing.get_origin(kind) is typing.Literal:
+        choices = click.Choice([str(choice) for choice in typing.get_args(kind)])
+        return click.option(info.flag, info.name, type=choices, default=None, help=shown)
+    return click.option(info.flag, info.name, type=kind, default=None, help=shown, metavar=_metavar(info, kind))
+
+
+def _metavar(info: config.SettingInfo, kind: Any) -> str:
+    if info.name == "run":
+        return "DIR"
+    return {int: "N", float: "X"}.get(kind, "TEXT")
+
+
+def _base_type(annotation: Any) -> Any:
+    if typing.get_origin(annotation) is typing.Annotated:
+        annotation = typing.get_args(annotation)[0]
+    if isinstance(annotation, types.UnionType):
+        annotation = typing.get_args(annotation)[0]
+    return annotation
+
+
+def config_from(
+    flags: dict[str, Any], config_file: Path | None = None, recipe: str | None = None, engine: str | None = None
+) -> RunConfig:
+    """The resolved settings: defaults < recipe or file < flags. Values come by field name, None for not given."""
+    layers: list[dict[str, Any]] = []
+    source = "settings"
+    if config_file and recipe:
+        raise ConfigError("--config and --recipe exclude each other; put the recipe's values into the file")
+    if recipe:
+        from common.recipes.catalogue import recipe_settings
+
+        layers.append(recipe_settings(recipe))
+        source = f"recipe {recipe}"
+    if config_file:
+        layers.append(config.load_yaml(config_file))
+        source = str(config_file)
+    for layer in layers:
+        config.resolve(layer, source)
+    given = config.from_flags(flags)
+    if engine:
+        given.setdefault("output", {})["engine"] = engine
+    return config.resolve(config.merge(*layers, given), "command line")

@@ -1,0 +1,154 @@
+"""From defaults, a YAML file and flags to one validated `RunConfig`, and back to YAML.
+
+Collects every problem of a file before stopping; an unknown key is an error that names its dotted path and the
+nearest known one. Knows nothing of what the settings mean.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from common.errors import ConfigError
+from common.settings import RunConfig
+
+
+@dataclass(frozen=True)
+class SettingInfo:
+    """One setting as the command line and the docs see it. `path` is dotted: `lora.rank`."""
+
+    group: str
+    name: str
+    annotation: Any
+    default: Any
+    help: str
+    flag: str
+
+    @property
+    def path(self) -> str:
+        return f"{self.group}.{self.name}"
+
+
+@cache
+def all_settings() -> tuple[SettingInfo, ...]:
+    """Every setting of `RunConfig`, in the order of the groups."""
+    found = []
+    groups = typing.get_type_hints(RunConfig)
+    for group, cls in groups.items():
+        hints = typing.get_type_hints(cls, include_extras=True)
+        for item in dataclasses.fields(cls):
+            flag = item.metadata.get("flag") or "--" + item.name.replace("_", "-")
+            found.append(SettingInfo(group, item.name, hints[item.name], item.default, item.metadata["help"], flag))
+    return tuple(found)
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping from a file. Raises ConfigError with file and line when it is not one."""
+    import yaml
+
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).split("\n")[0]
+        raise ConfigError(f"{path}{line}: is not valid YAML ({problem})") from None
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: must hold a mapping of setting groups, not {type(loaded).__name__}")
+    return loaded
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Later layers win, group by group. A group that is not a mapping is kept for validation to name."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for group, values in layer.items():
+            if isinstance(values, Mapping) and isinstance(merged.get(group), dict):
+                merged[group] = {**merged[group], **values}
+            else:
+                merged[group] = dict(values) if isinstance(values, Mapping) else values
+    return merged
+
+
+def from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Nest flat flag values (by field name, None meaning not given) into groups."""
+    by_name = {info.name: info.group for info in all_settings()}
+    nested: dict[str, Any] = {}
+    for name, value in flags.items():
+        if value is not None:
+            nested.setdefault(by_name[name], {})[name] = value
+    return nested
+
+
+def resolve(values: Mapping[str, Any], source: str = "settings") -> RunConfig:
+    """Validate nested values against `RunConfig`. Raises ConfigError listing every problem, one a line."""
+    from pydantic import TypeAdapter, ValidationError
+
+    problems = _unknown_keys(values)
+    if not problems:
+        try:
+            return TypeAdapter(RunConfig).validate_python({group: dict(fields) for group, fields in values.items()})
+        except ValidationError as error:
+            problems = [_describe(detail) for detail in error.errors()]
+    raise ConfigError("\n".join(f"{source}: {problem}" for problem in problems))
+
+
+def _unknown_keys(values: Mapping[str, Any]) -> list[str]:
+    groups: dict[str, set[str]] = {}
+    for info in all_settings():
+        groups.setdefault(info.group, set()).add(info.name)
+    every_path = [info.path for info in all_settings()]
+    problems = []
+    for group, fields in values.items():
+        if group not in groups:
+            same_name = [path for path in every_path if path.split(".")[1] == str(group)]
+            near = same_name or difflib.get_close_matches(str(group), list(groups), n=1)
+            problems.append(f"{group} is not a setting" + _hint(near))
+            continue
+        if not isinstance(fields, Mapping):
+            problems.append(f"{group} must be a mapping of settings, not {fields!r}")
+            continue
+        for name in fields:
+            if name not in groups[group]:
+                near = difflib.get_close_matches(f"{group}.{name}", every_path, n=1, cutoff=0.5)
+                elsewhere = [path for path in every_path if path.split(".")[1] == str(name)]
+                problems.append(f"{group}.{name} is not a setting" + _hint(elsewhere or near))
+    return problems
+
+
+def _hint(near: list[str]) -> str:
+    return f"; did you mean {near[0]}?" if near else f"; groups are {', '.join(typing.get_type_hints(RunConfig))}"
+
+
+def _describe(detail: Any) -> str:
+    path = ".".join(str(part) for part in detail["loc"])
+    return f"{path} = {detail['input']!r}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """Nested plain values, ready for YAML or JSON."""
+    return dataclasses.asdict(config)
+
+
+def write_yaml(config: RunConfig, path: Path) -> None:
+    """Write every resolved setting as YAML that `load_yaml` and `resolve` read back to an equal config."""
+    import yaml
+
+    path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def read_config(path: Path) -> RunConfig:
+    """The config that `write_yaml` wrote, or any settings file laid over the defaults."""
+    return resolve(load_yaml(path), str(path))

@@ -1,0 +1,163 @@
+"""Every setting of a run: one dataclass field each, with its type, allowed range, default and help text.
+
+The help text is also the command line's and docs/settings.md's. Groups become the dotted paths of a YAML file
+(`lora.rank`); field names are unique over all groups, because they are also the flags (`--rank`). Knows nothing
+of where values come from: that is `common.config`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le
+
+Positive = Annotated[int, Ge(1)]
+NonNegative = Annotated[int, Ge(0)]
+Fraction = Annotated[float, Ge(0.0), Le(1.0)]
+
+
+def setting(default: Any, help: str, flag: str = "") -> Any:
+    """A dataclass field with its help text; `flag` replaces the flag derived from the field's name."""
+    metadata = {"help": help, "flag": flag}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: default.copy(), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Where examples come from and which of them are used."""
+
+    data: str = setting(
+        "", "Directory with train/dev/test files, one .jsonl/.csv/.parquet file, or a dataset name (demo, xsum, …)."
+    )
+    document_column: str = setting("", "Column that holds the document; recognised by name when not given.")
+    summary_column: str = setting("", "Column that holds the summary; recognised by name when not given.")
+    limit_train: NonNegative = setting(0, "Use at most this many training examples (0: all), chosen by the seed.")
+    limit_dev: NonNegative = setting(200, "Use at most this many dev examples during training (0: all).")
+    dev_fraction: Fraction = setting(0.1, "Share of a single file that becomes dev, and again test, split by the seed.")
+    on_bad_row: Literal["skip", "stop"] = setting("skip", "What a row that cannot be used leads to.")
+    duplicates: Literal["drop", "keep"] = setting("drop", "Exact and near duplicates within train: drop or keep them.")
+    leaks: Literal["drop", "keep"] = setting("drop", "Training rows that also are in dev or test: drop or keep them.")
+    min_document_words: NonNegative = setting(5, "Rows whose document has fewer words are dropped and counted.")
+
+
+@dataclass(frozen=True)
+class PromptSettings:
+    """How a document becomes a prompt, and how long both may be."""
+
+    template: str = setting(
+        "auto", "Prompt template by name or YAML file; auto: chat for instruct models, direct for base models."
+    )
+    max_length: Positive = setting(1024, "Longest prompt plus summary in tokens; the document is cut to fit.")
+    max_document_tokens: NonNegative = setting(0, "Longest document in tokens (0: whatever fits in --max-length).")
+    max_summary_tokens: NonNegative = setting(
+        0, "Longest summary in tokens; longer ones are left out of training, never cut (0: half of --max-length)."
+    )
+    truncation: Literal["tail", "middle"] = setting("tail", "Which part of an over-long document is cut.")
+    max_words: Positive = setting(30, "Word limit that the templates `limit` and `chat` ask for.")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The base model and how it is loaded."""
+
+    model: str = setting("qwen2.5-0.5b", "Preset name, Hub id, or local directory with safetensors.")
+    quantize: Literal["4bit", "8bit", "none"] = setting("4bit", "Quantization of the frozen base's linear layers.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
+        "auto", "Compute type; auto: bfloat16 where it is real, float16 with gradient scaling on older GPUs."
+    )
+    gradient_checkpointing: bool = setting(False, "Recompute activations in the backward pass: less memory, slower.")
+    compile: bool = setting(False, "Compile the training step where the engine can (slow start, faster steps).")
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """The adapter (Hu et al. 2021)."""
+
+    rank: Positive = setting(16, "Rank of the adapter matrices.")
+    alpha: Annotated[float, Gt(0)] = setting(32.0, "Adapter scale: alpha / rank.")
+    dropout: Annotated[float, Ge(0.0), Le(0.95)] = setting(0.0, "Dropout on the adapter's input.")
+    target_modules: str = setting("all-linear", "Adapted layers: all-linear, or names such as q_proj,v_proj.")
+    adapter_layers: NonNegative = setting(0, "Adapt only this many of the last layers (0: all).")
+    rank_stabilised: bool = setting(False, "Scale by alpha / sqrt(rank) instead of alpha / rank.")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The optimizer's steps."""
+
+    epochs: Annotated[float, Gt(0)] = setting(1.0, "Passes over the training data.")
+    steps: NonNegative = setting(0, "Optimizer steps (0: as many as --epochs makes).")
+    learning_rate: Annotated[float, Gt(0)] = setting(1e-3, "Peak learning rate.")
+    schedule: Literal["cosine", "linear", "constant"] = setting("cosine", "Learning rate after warm-up.")
+    warmup_steps: NonNegative = setting(0, "Warm-up steps (0: --warmup-fraction of all steps).")
+    warmup_fraction: Fraction = setting(0.05, "Share of all steps that warms up linearly from 0.")
+    final_learning_rate_fraction: Fraction = setting(0.0, "Learning rate at the end, as a share of the peak.")
+    optimizer: Literal["adamw", "adamw-8bit", "paged-adamw-8bit"] = setting(
+        "adamw", "Optimizer; the 8-bit ones exist on the CUDA engine only."
+    )
+    weight_decay: Annotated[float, Ge(0)] = setting(0.0, "Decoupled weight decay.")
+    max_grad_norm: Annotated[float, Ge(0)] = setting(1.0, "Clip the global gradient norm (0: off).")
+    batch_size: Positive = setting(16, "Examples in one optimizer step, over all micro-batches and ranks.")
+    batch_target_tokens: NonNegative = setting(
+        0, "Target tokens in one optimizer step; replaces --batch-size when set."
+    )
+    micro_batch_tokens: Positive = setting(4096, "Tokens (padding included) that go through the model at once.")
+    boundary_loss_weight: Annotated[float, Ge(0)] = setting(
+        0.0, "Weight of the extra loss on a summary's first tokens (0: off; 0.1 is the usual value)."
+    )
+    boundary_position_weight: Annotated[float, Ge(1)] = setting(2.0, "Weight of the very first token in that loss.")
+    boundary_window: Positive = setting(4, "How many first tokens that loss covers.")
+    seed: NonNegative = setting(0, "Seed of data order, adapter start, dropout and sampling.")
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What is measured while training, and which adapter is kept."""
+
+    eval_every: NonNegative = setting(0, "Steps between dev evaluations (0: four times a run).")
+    eval_rouge: NonNegative = setting(0, "Dev documents to summarize and score at each evaluation (0: loss only).")
+    keep_best_by: Literal["dev_loss", "rouge", "last"] = setting("dev_loss", "Which adapter the run keeps.")
+    patience: NonNegative = setting(0, "Stop after this many evaluations without gain (0: never).")
+    preview_every: NonNegative = setting(0, "Steps between preview summaries (0: none).")
+    preview_prompts: str = setting("", "Text or JSONL file with documents to preview; default: first dev documents.")
+    preview_count: Positive = setting(2, "How many documents are previewed.")
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How summaries are generated in evaluation and previews."""
+
+    max_new_tokens: Positive = setting(96, "Most tokens of a summary; the prompt is not counted.")
+    beams: Positive = setting(1, "Beam width (CUDA engine); 1 is greedy.")
+    generation_batch_tokens: Positive = setting(16384, "Tokens, prompts and summaries, generated at once.")
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """The run directory and what is written to it."""
+
+    run: str = setting("", "Run directory (default: runs/<model>-<data>-<time>).")
+    save_every: NonNegative = setting(0, "Steps between checkpoints (0: at each evaluation).")
+    keep_checkpoints: Positive = setting(2, "How many newest checkpoints stay.")
+    log_every: Positive = setting(1, "Steps between rows of metrics.jsonl.")
+    tracker: Literal["none", "tensorboard", "wandb"] = setting("none", "Also log to this tracker.")
+    test_limit: NonNegative = setting(200, "Examples of the final evaluation (0: all; needs --final-eval).")
+    final_eval: bool = setting(True, "Evaluate the kept adapter against the baselines when training ends.")
+    engine: Literal["auto", "mlx", "cuda"] = setting("auto", "Which engine trains.")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All settings of a run. Defaults < file or recipe < flags; resolved by `common.config`."""
+
+    data: DataSettings = DataSettings()
+    prompt: PromptSettings = PromptSettings()
+    model: ModelSettings = ModelSettings()
+    lora: LoraSettings = LoraSettings()
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    generation: GenerationSettings = GenerationSettings()
+    output: OutputSettings = OutputSettings()
