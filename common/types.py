@@ -148,7 +148,7 @@ class TrainState:
     """Where a run stands; together with the engine's own state, all that resuming needs.
 
     `step` counts finished optimizer steps and is also the data cursor (order is a pure function of data,
-    seed, epoch and effective batch).
+    seed, epoch and effective batch). `unlogged` holds the sums of the steps since the last row of metrics.jsonl.
     """
 
     step: int = 0
@@ -159,4 +159,4 @@ class TrainState:
     evaluations_without_gain: int = 0
     skipped_steps: int = 0
     seconds: float = 0.0
-    extra: dict[str, float] = field(default_factory=dict)
+    unlogged: dict[str, float] = field(default_factory=dict)

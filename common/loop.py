@@ -1,0 +1,307 @@
+"""The one training loop. An engine gives it steps, evaluations and summaries; everything else is decided here:
+schedule, order, accumulation, evaluation cadence, the adapter that is kept, checkpoints, resuming and logging.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from common.checkpoint import save_checkpoint
+from common.data.batching import BoundaryLoss, build_step, evaluation_batches, plan_epoch
+from common.engine import Engine, LoraSpec
+from common.errors import NonFiniteError
+from common.files import write_json
+from common.progress import Progress, note
+from common.rundir import RunDirectory
+from common.schedule import Schedule
+from common.settings import RunConfig
+from common.types import Batch, EncodedExample, StepStats, TrainState
+
+
+class StopRequested(Exception):
+    """A signal asked to stop; the state is saved. `signal_number` decides the exit status."""
+
+    def __init__(self, signal_number: int, step: int) -> None:
+        super().__init__(f"stopped at step {step}")
+        self.signal_number = signal_number
+        self.step = step
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a run does beside stepping; each may be absent.
+
+    dev_rouge   adapter as it stands -> {"rouge1": …, …} on the dev sample
+    preview     step -> shows summaries of fixed documents
+    track       one metrics row -> an external tracker
+    stop_signal () -> number of a signal received, or 0
+    """
+
+    dev_rouge: Callable[[], dict[str, float]] | None = None
+    preview: Callable[[int], None] | None = None
+    track: Callable[[dict[str, Any]], None] | None = None
+    stop_signal: Callable[[], int] = lambda: 0
+
+
+class StepPlan:
+    """Which examples each optimizer step sees, as a pure function of the data, the seed and the batch size."""
+
+    def __init__(self, encoded: Sequence[EncodedExample], config: RunConfig) -> None:
+        self._encoded = encoded
+        self._training = config.training
+        self._epochs: dict[int, list[list[int]]] = {}
+        self._starts = [0]
+        if config.training.steps:
+            self.total_steps = config.training.steps
+        else:
+            whole = int(config.training.epochs)
+            part = config.training.epochs - whole
+            steps = sum(len(self.epoch_plan(epoch)) for epoch in range(whole))
+            self.total_steps = steps + (math.ceil(part * len(self.epoch_plan(whole))) if part else 0)
+
+    def epoch_plan(self, epoch: int) -> list[list[int]]:
+        if epoch not in self._epochs:
+            settings = self._training
+            self._epochs[epoch] = plan_epoch(
+                self._encoded, settings.batch_size, settings.seed, epoch, settings.batch_target_tokens
+            )
+        return self._epochs[epoch]
+
+    def locate(self, step: int) -> tuple[int, int]:
+        """(epoch, index within it) of a 0-based step."""
+        epoch = 0
+        while True:
+            if len(self._starts) <= epoch + 1:
+                self._starts.append(self._starts[epoch] + len(self.epoch_plan(epoch)))
+            if step < self._starts[epoch + 1]:
+                return epoch, step - self._starts[epoch]
+            epoch += 1
+
+    def examples(self, step: int) -> list[EncodedExample]:
+        epoch, index = self.locate(step)
+        return [self._encoded[i] for i in self.epoch_plan(epoch)[index]]
+
+    def epochs_after(self, steps: int) -> float:
+        """Passes over the data that `steps` finished steps make."""
+        if steps == 0:
+            return 0.0
+        epoch, index = self.locate(steps - 1)
+        return epoch + (index + 1) / len(self.epoch_plan(epoch))
+
+
+@dataclass
+class Best:
+    """The adapter with the best value so far, kept in host memory."""
+
+    weights: dict[str, np.ndarray] | None = None
+
+
+def train(
+    engine: Engine,
+    run: RunDirectory,
+    config: RunConfig,
+    lora: LoraSpec,
+    train_set: Sequence[EncodedExample],
+    dev_set: Sequence[EncodedExample],
+    pad_id: int,
+    state: TrainState,
+    best: dict[str, np.ndarray] | None,
+    hooks: Hooks,
+) -> tuple[TrainState, dict[str, np.ndarray]]:
+    """Run the steps that are left after `state`; returns the last state and the chosen adapter.
+
+    Raises NonFiniteError (the batch is written to nonfinite.json), StopRequested (after saving), CheckpointError.
+    """
+    loop = _Loop(engine, run, config, lora, train_set, dev_set, pad_id, state, Best(best), hooks)
+    return loop.run_all()
+
+
+class _Loop:
+    def __init__(
+        self,
+        engine: Engine,
+        run: RunDirectory,
+        config: RunConfig,
+        lora: LoraSpec,
+        train_set: Sequence[EncodedExample],
+        dev_set: Sequence[EncodedExample],
+        pad_id: int,
+        state: TrainState,
+        best: Best,
+        hooks: Hooks,
+    ) -> None:
+        self.engine, self.run, self.config, self.lora = engine, run, config, lora
+        self.state, self.best, self.hooks, self.pad_id = state, best, hooks, pad_id
+        self.plan = StepPlan(train_set, config)
+        self.dev_batches = evaluation_batches(dev_set, config.training.micro_batch_tokens, pad_id) if dev_set else []
+        total, settings = self.plan.total_steps, config.training
+        self.schedule = Schedule(
+            peak=settings.learning_rate,
+            total_steps=total,
+            warmup_steps=settings.warmup_steps or round(settings.warmup_fraction * total),
+            kind=settings.schedule,
+            final=settings.learning_rate * settings.final_learning_rate_fraction,
+        )
+        self.eval_every = config.evaluation.eval_every or max(1, -(-total // 4))
+        self.save_every = config.output.save_every or self.eval_every
+        self.is_main = engine.rank == 0
+
+    def run_all(self) -> tuple[TrainState, dict[str, np.ndarray]]:
+        total = self.plan.total_steps
+        with Progress(total, "training", start=self.state.step) as progress:
+            for step, batches, examples in self._prefetched(total):
+                stats = self._step(step, batches)
+                self._account(stats, examples)
+                row = self._row(stats) if self._due(self.config.output.log_every) else None
+                if self._due(self.eval_every):
+                    row = {**(row or self._row(stats)), **self._evaluate()}
+                if row and self.is_main:
+                    self._log(row)
+                progress.advance(1, loss=stats.loss, lr=self.schedule.at(step))
+                self._preview_and_save()
+                if self._out_of_patience():
+                    note(f"stopped early at step {self.state.step}: no gain in {self.config.evaluation.patience} evaluations")
+                    break
+        chosen = self.best.weights
+        if chosen is None or self.config.evaluation.keep_best_by == "last":
+            chosen = self.engine.adapter()
+        return self.state, chosen
+
+    def _prefetched(self, total: int) -> Iterator[tuple[int, list[Batch], list[EncodedExample]]]:
+        """Steps with their micro-batches, the next one being built while this one runs."""
+
+        def build(step: int) -> tuple[list[Batch], list[EncodedExample]]:
+            examples = self.plan.examples(step)
+            settings = self.config.training
+            boundary = BoundaryLoss(
+                settings.boundary_loss_weight, settings.boundary_position_weight, settings.boundary_window
+            )
+            engine = self.engine
+            batches = build_step(
+                examples, settings.micro_batch_tokens, self.pad_id, boundary, engine.rank, engine.world_size
+            )
+            return batches, examples
+
+        with ThreadPoolExecutor(1, "batches") as pool:
+            upcoming: Future[tuple[list[Batch], list[EncodedExample]]] | None = None
+            for step in range(self.state.step, total):
+                batches, examples = upcoming.result() if upcoming else build(step)
+                upcoming = pool.submit(build, step + 1) if step + 1 < total else None
+                yield step, batches, examples
+
+    def _step(self, step: int, batches: list[Batch]) -> StepStats:
+        learning_rate = self.schedule.at(step)
+        try:
+            return self.engine.step(batches, learning_rate)
+        except NonFiniteError as error:
+            ids = [i for batch in batches for i in batch.ids]
+            write_json(
+                self.run.path / "nonfinite.json",
+                {"step": step + 1, "learning_rate": learning_rate, "ids": ids, "problem": str(error)},
+            )
+            raise NonFiniteError(
+                f"step {step + 1}: {error}. The optimizer was not touched; the examples are named in "
+                f"{self.run.path / 'nonfinite.json'} (first: {', '.join(ids[:3])}). Try a lower --learning-rate "
+                f"(now {learning_rate:.2g}), --dtype float32, or look at those documents; "
+                f"then continue from the last checkpoint with --resume"
+            ) from None
+
+    def _account(self, stats: StepStats, examples: Sequence[EncodedExample]) -> None:
+        tokens = sum(len(item) for item in examples)
+        gained = {"loss_sum": stats.loss_sum, "targets": stats.target_tokens, "tokens": tokens, "seconds": stats.seconds}
+        self.state = dataclasses.replace(
+            self.state,
+            step=self.state.step + 1,
+            tokens=self.state.tokens + tokens,
+            target_tokens=self.state.target_tokens + stats.target_tokens,
+            skipped_steps=self.state.skipped_steps + int(stats.skipped),
+            seconds=self.state.seconds + stats.seconds,
+            unlogged={name: self.state.unlogged.get(name, 0.0) + value for name, value in gained.items()},
+        )
+
+    def _due(self, every: int) -> bool:
+        return self.state.step % every == 0 or self.state.step == self.plan.total_steps
+
+    def _row(self, stats: StepStats) -> dict[str, Any]:
+        """A metrics row over the steps since the last one."""
+        sums = self.state.unlogged
+        self.state = dataclasses.replace(self.state, unlogged={})
+        return {
+            "step": self.state.step,
+            "epoch": round(self.plan.epochs_after(self.state.step), 4),
+            "loss": sums["loss_sum"] / max(1, sums["targets"]),
+            "learning_rate": self.schedule.at(self.state.step - 1),
+            "grad_norm": stats.grad_norm,
+            "target_tokens": int(sums["targets"]),
+            "tokens": int(sums["tokens"]),
+            "tokens_per_second": sums["tokens"] / max(sums["seconds"], 1e-9),
+            "peak_memory_bytes": self.engine.peak_memory_bytes(),
+            "skipped_steps": self.state.skipped_steps,
+        }
+
+    def _evaluate(self) -> dict[str, float]:
+        """Dev loss, and ROUGE if asked; keeps the adapter when the chosen measure improved."""
+        began = time.monotonic()
+        values: dict[str, float] = {}
+        if self.dev_batches:
+            values["dev_loss"] = self.engine.evaluate(self.dev_batches).loss
+        if self.hooks.dev_rouge:
+            values.update(self.hooks.dev_rouge())
+        by = self.config.evaluation.keep_best_by
+        measure = {"dev_loss": values.get("dev_loss"), "rouge": values.get("rougeL")}.get(by)
+        if measure is not None:
+            lower = by == "dev_loss"
+            previous = self.state.best_value
+            gained = previous is None or (measure < previous if lower else measure > previous)
+            if gained:
+                self.best.weights = self.engine.adapter()
+                self.state = dataclasses.replace(
+                    self.state, best_step=self.state.step, best_value=measure, evaluations_without_gain=0
+                )
+            else:
+                waited = self.state.evaluations_without_gain + 1
+                self.state = dataclasses.replace(self.state, evaluations_without_gain=waited)
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+        if self.is_main and shown:
+            note(f"step {self.state.step}: {shown}")
+        values["eval_seconds"] = time.monotonic() - began
+        return values
+
+    def _log(self, row: dict[str, Any]) -> None:
+        self.run.append_metrics(row)
+        if self.hooks.track:
+            self.hooks.track(row)
+
+    def _preview_and_save(self) -> None:
+        every = self.config.evaluation.preview_every
+        if every and self._due(every) and self.hooks.preview:
+            self.hooks.preview(self.state.step)
+        signal_number = self.hooks.stop_signal()
+        if self._due(self.save_every) or signal_number:
+            self.save()
+        if signal_number:
+            raise StopRequested(signal_number, self.state.step)
+
+    def save(self) -> None:
+        if self.is_main:
+            save_checkpoint(
+                self.run.checkpoints,
+                self.state,
+                self.engine,
+                self.lora,
+                self.config.model.model,
+                self.best.weights,
+                self.config.output.keep_checkpoints,
+            )
+
+    def _out_of_patience(self) -> bool:
+        patience = self.config.evaluation.patience
+        return bool(patience) and self.state.evaluations_without_gain >= patience

@@ -1,0 +1,82 @@
+"""Progress on stderr: a bar on a terminal, plain lines in a log, nothing when quiet."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+LINE_EVERY_SECONDS = 15.0
+
+
+def note(message: str) -> None:
+    """One line on stderr, unless quiet; never mixed into a bar."""
+    if quiet():
+        return
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        tqdm.write(message, file=sys.stderr)
+    else:
+        print(message, file=sys.stderr, flush=True)
+
+
+def quiet() -> bool:
+    """Whether SUMKIT_QUIET asks for no notes and no progress."""
+    return os.environ.get("SUMKIT_QUIET", "") not in ("", "0")
+
+
+class Progress:
+    """Counts `total` units of work under a label; use as a context manager."""
+
+    def __init__(self, total: int, label: str, start: int = 0) -> None:
+        self.total = total
+        self.label = label
+        self.done = start
+        self._start = start
+        self._began = self._said = time.monotonic()
+        self._bar: Any = None
+
+    def __enter__(self) -> Progress:
+        if not quiet() and sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=self.total, desc=self.label, initial=self.done, file=sys.stderr, leave=False)
+        return self
+
+    def advance(self, count: int = 1, **values: float) -> None:
+        """Report `count` more units, with figures to show beside them."""
+        self.done += count
+        if self._bar is not None:
+            self._bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
+            self._bar.update(count)
+            return
+        now = time.monotonic()
+        if quiet() or (now - self._said < LINE_EVERY_SECONDS and self.done < self.total):
+            return
+        self._said = now
+        print(f"{self.label}: {self.done}/{self.total}{self._rest(now, values)}", file=sys.stderr, flush=True)
+
+    def _rest(self, now: float, values: dict[str, float]) -> str:
+        shown = "".join(f", {name} {value:.4g}" for name, value in values.items())
+        finished = self.done - self._start
+        left = (now - self._began) / finished * (self.total - self.done) if finished else 0.0
+        return f"{shown}, {duration(left)} left" if left >= 1 else shown
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: `42 s`, `3 min 20 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

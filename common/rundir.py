@@ -1,0 +1,226 @@
+"""A run directory: its files, its lock, and what it takes to use a run again.
+
+Formats are those that other tools read (config.yaml, environment.json, metrics.jsonl, adapter/, …). Knows nothing
+of training itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common import config as configuration
+from common.data.prompts import PromptFormat, Template, read_template, write_template
+from common.errors import CheckpointError, ConfigError
+from common.files import disk_error, remove, write_atomically, write_json, write_text
+from common.settings import RunConfig
+from common.tokenizer import TextTokenizer
+from common.version import VERSION
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths of a run. Creating the object touches nothing."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def template(self) -> Path:
+        return self.path / "template.yaml"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def adapter(self) -> Path:
+        return self.path / "adapter"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions.csv"
+
+    @property
+    def finished_marker(self) -> Path:
+        """Written when training has ended and adapter/ holds the chosen adapter."""
+        return self.path / "finished.json"
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Append one object to metrics.jsonl. Raises CheckpointError when the disk refuses."""
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row, allow_nan=False) + "\n")
+        except OSError as error:
+            raise disk_error(self.metrics, error) from None
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Every complete row of metrics.jsonl; a last line that a crash cut short is left out."""
+        if not self.metrics.is_file():
+            return []
+        rows = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                continue
+        return rows
+
+    def drop_metrics_after(self, step: int) -> None:
+        """Remove rows past a restored step, so that they are not there twice."""
+        rows = [row for row in self.read_metrics() if row.get("step", 0) <= step]
+        if self.metrics.is_file():
+            write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_settings(run: RunDirectory, config: RunConfig, template: Template) -> None:
+    """Write config.yaml and template.yaml."""
+    write_atomically(run.config, lambda path: configuration.write_yaml(config, path))
+    write_atomically(run.template, lambda path: write_template(template, path))
+
+
+def write_environment(run: RunDirectory, facts: Mapping[str, Any]) -> None:
+    """Write environment.json: versions, machine and git commit, and `facts` from the caller (engine, data)."""
+    write_json(run.environment, {**environment_facts(), **facts})
+
+
+def environment_facts() -> dict[str, Any]:
+    """Versions of what matters, the machine, and the git commit if the code runs from a checkout."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    packages = ("numpy", "torch", "transformers", "peft", "bitsandbytes", "mlx", "mlx-lm", "tokenizers", "rouge-score")
+    versions = {"sumkit": VERSION, "python": platform.python_version()}
+    for package in packages:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {
+        "versions": versions,
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu_count": os.cpu_count(),
+        "commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None
+
+
+def open_run(path: str | Path) -> tuple[RunDirectory, RunConfig, Template]:
+    """An existing run with its settings and template. Raises CheckpointError or ConfigError."""
+    run = RunDirectory(Path(path))
+    if not run.config.is_file():
+        raise CheckpointError(f"{run.path} is not a run directory (no config.yaml); `sumkit train` makes one")
+    config = configuration.read_config(run.config)
+    if not run.template.is_file():
+        raise ConfigError(f"{run.template} is missing; the run cannot be used without its prompt template")
+    return run, config, read_template(run.template)
+
+
+def prompt_format(
+    config: RunConfig, template: Template, tokenizer: TextTokenizer, context_tokens: int = 0
+) -> PromptFormat:
+    """The run's prompt, the same for training and every later use. Lengths are bounded by the model's context."""
+    prompt = config.prompt
+    max_length = min(prompt.max_length, context_tokens) if context_tokens else prompt.max_length
+    return PromptFormat(
+        template,
+        tokenizer,
+        max_length=max_length,
+        max_document_tokens=prompt.max_document_tokens,
+        max_summary_tokens=prompt.max_summary_tokens,
+        max_words=prompt.max_words,
+        truncation=prompt.truncation,
+        model_name=config.model.model,
+    )
+
+
+class RunLock:
+    """One process at a time in a run directory. The lock names its process, so that a crash leaves no lock behind.
+
+    A plain file made exclusively: works where file systems have neither hard links nor flock.
+    """
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._path = run.path / "run.lock"
+
+    def __enter__(self) -> RunLock:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        for _ in range(2):
+            try:
+                with self._path.open("x", encoding="utf-8") as file:
+                    file.write(json.dumps(_own_identity()))
+                return self
+            except FileExistsError:
+                holder = _read_holder(self._path)
+                if _is_alive(holder):
+                    raise CheckpointError(
+                        f"{self._path.parent} is in use by process {holder.get('pid')} on {holder.get('host')}; "
+                        "wait for it, or choose another --run directory"
+                    ) from None
+                remove(self._path)
+            except OSError as error:
+                raise disk_error(self._path, error) from None
+        raise CheckpointError(f"{self._path} is contended by another process; try again")
+
+    def __exit__(self, *_: object) -> None:
+        if _read_holder(self._path) == _own_identity():
+            self._path.unlink(missing_ok=True)
+
+
+def _own_identity() -> dict[str, Any]:
+    import psutil
+
+    return {"pid": os.getpid(), "host": platform.node(), "started": psutil.Process().create_time()}
+
+
+def _read_holder(path: Path) -> dict[str, Any]:
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        return holder if isinstance(holder, dict) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def _is_alive(holder: dict[str, Any]) -> bool:
+    """Whether the process that made the lock still runs; one of another machine counts as gone.
+
+    (A Colab machine that died leaves its lock on the Drive folder, and its name never comes back.)
+    """
+    import psutil
+
+    if holder.get("host") != platform.node():
+        return False
+    try:
+        return bool(abs(psutil.Process(int(holder["pid"])).create_time() - float(holder["started"])) < 1.0)
+    except (psutil.Error, KeyError, TypeError, ValueError):
+        return False

@@ -1,0 +1,318 @@
+"""From resolved settings to a finished run: data, model, tokenizer, engine, the loop, and the chosen adapter.
+
+This is what `sumkit train` calls. Knows nothing of the command line and nothing of arrays on a device.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from common.adapter import count_trainable, write_adapter
+from common.checkpoint import find_checkpoint, restore_engine
+from common.config import read_config, to_dict
+from common.data.encode import EncodeReport, encode_examples
+from common.data.prompts import PromptFormat, Template, automatic_template, find_template
+from common.data.sources import Splits, load_splits
+from common.engine import Engine, EngineName, EngineSpec, GenerationSpec, LoraSpec, OptimizerSpec, choose_engine, load_engine
+from common.errors import CheckpointError, DataError
+from common.files import sha256_text, write_atomically, write_json
+from common.loop import Hooks, StepPlan, StopRequested, train
+from common.models import LocalModel, resolve_model
+from common.progress import duration, note
+from common.rundir import RunDirectory, RunLock, prompt_format, write_environment, write_settings
+from common.settings import RunConfig
+from common.tokenizer import TextTokenizer, load_tokenizer
+from common.types import EncodedExample, Example, TrainState
+
+# Settings that may differ between a run and its resumption without changing what the finished steps mean.
+HARMLESS = (
+    "output.",
+    "training.epochs",
+    "training.steps",
+    "training.micro_batch_tokens",
+    "evaluation.patience",
+    "evaluation.preview",
+    "generation.generation_batch_tokens",
+)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything a training run needs before its engine is built."""
+
+    config: RunConfig
+    model: LocalModel
+    tokenizer: TextTokenizer
+    template: Template
+    prompt_format: PromptFormat
+    splits: Splits
+    train_set: Sequence[EncodedExample]
+    dev_set: Sequence[EncodedExample]
+    dev_examples: Sequence[Example]
+    report: EncodeReport
+    data_fingerprint: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a finished (or already finished) run left behind."""
+
+    run: RunDirectory
+    state: TrainState
+    trained_now: bool
+
+
+def lora_spec(config: RunConfig) -> LoraSpec:
+    """The adapter that the settings describe."""
+    lora = config.lora
+    names = tuple(name.strip() for name in lora.target_modules.split(",") if name.strip())
+    return LoraSpec(
+        rank=lora.rank,
+        alpha=lora.alpha,
+        dropout=lora.dropout,
+        target_modules="all-linear" if names == ("all-linear",) else names,
+        layers=lora.adapter_layers,
+        rank_stabilised=lora.rank_stabilised,
+        seed=config.training.seed,
+    )
+
+
+def engine_spec(config: RunConfig, model: LocalModel, lora: LoraSpec | None) -> EngineSpec:
+    """What the engine is built from."""
+    training = config.training
+    return EngineSpec(
+        model_dir=model.directory,
+        quantize=config.model.quantize,
+        dtype=config.model.dtype,
+        lora=lora,
+        optimizer=OptimizerSpec(
+            name=training.optimizer, weight_decay=training.weight_decay, max_grad_norm=training.max_grad_norm
+        ),
+        gradient_checkpointing=config.model.gradient_checkpointing,
+        compile=config.model.compile,
+        seed=training.seed,
+    )
+
+
+def generation_spec(config: RunConfig, eos_ids: tuple[int, ...]) -> GenerationSpec:
+    """How evaluation and previews generate."""
+    generation = config.generation
+    return GenerationSpec(
+        max_new_tokens=generation.max_new_tokens,
+        eos_ids=eos_ids,
+        beams=generation.beams,
+        max_batch_tokens=generation.generation_batch_tokens,
+        seed=config.training.seed,
+    )
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Load and encode the data for a model. Raises DataError, ModelError or ConfigError with the remedy."""
+    if not config.data.data:
+        raise DataError("no data: give --data a directory, a file or a dataset name (`--data demo` is embedded)")
+    model = resolve_model(config.model.model)
+    tokenizer = load_tokenizer(model.directory)
+    name = config.prompt.template
+    template = find_template(automatic_template(tokenizer, config.model.model) if name == "auto" else name)
+    form = prompt_format(config, template, tokenizer, model.shape.context_tokens)
+    splits = load_splits(config.data, config.training.seed)
+    train_examples = subset(splits.train, config.data.limit_train, config.training.seed)
+    dev_examples = subset(splits.dev, config.data.limit_dev, config.training.seed)
+    train_set, report = encode_examples(train_examples, form)
+    dev_set, _ = encode_examples(dev_examples, form)
+    if not train_set:
+        raise DataError(f"{config.data.data}: no training example is left; {'; '.join(report.lines())}")
+    fingerprint = fingerprint_of(train_examples, dev_examples)
+    return Prepared(
+        config, model, tokenizer, template, form, splits, train_set, dev_set, dev_examples, report, fingerprint
+    )
+
+
+def subset(examples: Sequence[Example], limit: int, seed: int) -> list[Example]:
+    """At most `limit` examples (0: all), the same ones for the same seed and nested as the limit grows."""
+    if not limit or limit >= len(examples):
+        return list(examples)
+    ranked = sorted(range(len(examples)), key=lambda i: sha256_text(f"{seed}:{examples[i].id}"))
+    return [examples[i] for i in sorted(ranked[:limit])]
+
+
+def fingerprint_of(*sets: Sequence[Example]) -> str:
+    """SHA-256 over ids, documents and summaries, in order: tells whether a run resumes on the same data."""
+    parts = [f"{e.id}\x00{e.document}\x00{e.summary}" for examples in sets for e in examples]
+    return sha256_text("\x01".join(sha256_text(part) for part in parts))
+
+
+def default_run_path(config: RunConfig) -> Path:
+    """`runs/<model>-<data>-<time>`; the demo's is `runs/demo`."""
+    if config.data.data == "demo":
+        return Path("runs/demo")
+    parts = [Path(config.model.model).name, Path(config.data.data).stem or "data", time.strftime("%Y%m%d-%H%M%S")]
+    return Path("runs") / re.sub(r"[^a-z0-9.-]+", "-", "-".join(parts).lower())
+
+
+def train_run(config: RunConfig, path: Path, resume: bool, requested_engine: str = "auto") -> Finished:
+    """Train into `path`. With `resume` continue from its newest good checkpoint, or start when there is none.
+
+    Raises CheckpointError when the directory holds another run, is in use, or differs in data or settings.
+    """
+    run = RunDirectory(path)
+    if run.finished_marker.is_file() and resume:
+        note(f"{path} is finished; nothing to do")
+        return Finished(run, find_state(run), trained_now=False)
+    if run.config.is_file() and not resume:
+        raise CheckpointError(f"{path} already holds a run; add --resume to continue it, or choose another --run")
+    name, why = choose_engine(requested_engine)
+    prepared = prepare(config)
+    config = pinned(config, prepared, name)
+    with RunLock(run):
+        if run.config.is_file():
+            refuse_changes(read_config(run.config), config, run, prepared.data_fingerprint)
+        write_settings(run, config, prepared.template)
+        return _train_locked(run, prepared, config, name, why)
+
+
+def pinned(config: RunConfig, prepared: Prepared, engine: EngineName) -> RunConfig:
+    """The settings with `auto` values replaced by what was chosen, as they are stored with the run."""
+    return dataclasses.replace(
+        config,
+        prompt=dataclasses.replace(config.prompt, template=prepared.template.name),
+        output=dataclasses.replace(config.output, engine=engine),
+    )
+
+
+def refuse_changes(stored: RunConfig, given: RunConfig, run: RunDirectory, fingerprint: str) -> None:
+    """Raise CheckpointError listing every setting, and the data, that differ from the run to be resumed."""
+    import json
+
+    old, new = to_dict(stored), to_dict(given)
+    differences = [
+        f"  {group}.{name}: {old[group][name]!r} before, {new[group][name]!r} now"
+        for group in new
+        for name in new[group]
+        if old[group][name] != new[group][name] and not f"{group}.{name}".startswith(HARMLESS)
+    ]
+    if run.environment.is_file():
+        before = json.loads(run.environment.read_text(encoding="utf-8")).get("data_fingerprint")
+        if before and before != fingerprint:
+            differences.append("  the training or dev examples themselves")
+    if differences:
+        raise CheckpointError(
+            f"{run.path} cannot be resumed, these differ:\n"
+            + "\n".join(differences)
+            + "\nresume with the run's own settings, or start a new --run"
+        )
+
+
+def _train_locked(run: RunDirectory, prepared: Prepared, config: RunConfig, name: EngineName, why: str) -> Finished:
+    lora = lora_spec(config)
+    for line in prepared.report.lines():
+        note(f"training data: {line}")
+    began = time.monotonic()
+    engine = load_engine(name, engine_spec(config, prepared.model, lora))
+    trainable = count_trainable(prepared.model.shape, lora)
+    note(
+        f"engine {name} ({why}): {engine.device.name}, {engine.device.compute_dtype}, base {config.model.quantize}; "
+        f"{trainable:,} trainable parameters ({100 * trainable / prepared.model.shape.parameters:.2f} % of "
+        f"{prepared.model.shape.parameters:,}); ready in {duration(time.monotonic() - began)}"
+    )
+    write_environment(run, environment_of(engine, prepared, trainable))
+    state, best = _restore(run, engine)
+    plan = StepPlan(prepared.train_set, config)
+    note(f"{plan.total_steps} steps in all, starting after step {state.step}; run directory {run.path}")
+    with SignalCatcher() as signals:
+        hooks = make_hooks(engine, prepared, config, run, signals)
+        state, chosen = train(
+            engine, run, config, lora, prepared.train_set, prepared.dev_set, prepared.tokenizer.pad_id, state, best, hooks
+        )
+    if engine.rank == 0:
+        write_atomically(run.adapter, lambda aside: write_adapter(aside, chosen, lora, prepared.model.source))
+        write_json(run.finished_marker, {"state": dataclasses.asdict(state)})
+    return Finished(run, state, trained_now=True)
+
+
+def environment_of(engine: Engine, prepared: Prepared, trainable: int) -> dict[str, Any]:
+    """Facts for environment.json that only a built engine and prepared data know."""
+    return {
+        "engine": engine.name,
+        "device": dataclasses.asdict(engine.device),
+        "world_size": engine.world_size,
+        "model_source": prepared.model.source,
+        "parameters": prepared.model.shape.parameters,
+        "trainable_parameters": trainable,
+        "data_fingerprint": prepared.data_fingerprint,
+        "training_data": dataclasses.asdict(prepared.report),
+    }
+
+
+def _restore(run: RunDirectory, engine: Engine) -> tuple[TrainState, dict[str, Any] | None]:
+    checkpoint, problems = find_checkpoint(run.checkpoints)
+    for problem in problems:
+        note(f"warning: {problem}")
+    if checkpoint is None:
+        run.drop_metrics_after(0)
+        return TrainState(), None
+    restore_engine(engine, checkpoint)
+    run.drop_metrics_after(checkpoint.state.step)
+    note(f"resuming from {checkpoint.directory}")
+    return checkpoint.state, checkpoint.best
+
+
+def find_state(run: RunDirectory) -> TrainState:
+    """The state of a finished run."""
+    import json
+
+    return TrainState(**json.loads(run.finished_marker.read_text(encoding="utf-8"))["state"])
+
+
+def make_hooks(
+    engine: Engine, prepared: Prepared, config: RunConfig, run: RunDirectory, signals: SignalCatcher
+) -> Hooks:
+    """What the settings ask for beside steps: generated ROUGE on a dev sample, previews, a tracker."""
+    from common.previews import dev_rouge_hook, preview_hook
+    from common.tracking import tracker_hook
+
+    spec = generation_spec(config, prepared.prompt_format.eos_ids)
+    return Hooks(
+        dev_rouge=dev_rouge_hook(engine, prepared.prompt_format, prepared.dev_examples, config, spec),
+        preview=preview_hook(engine, prepared.prompt_format, prepared.dev_examples, config, spec, run),
+        track=tracker_hook(config, run),
+        stop_signal=lambda: signals.received,
+    )
+
+
+class SignalCatcher:
+    """Remembers the first SIGINT or SIGTERM, so that the step can finish; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> SignalCatcher:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        import os
+
+        if self.received:
+            os._exit(128 + number)
+        self.received = number
+        note("finishing this step, then saving; press Ctrl-C again to leave at once")
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+__all__ = ["Finished", "Prepared", "StopRequested", "prepare", "train_run"]
