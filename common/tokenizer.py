@@ -88,8 +88,10 @@ class TextTokenizer:
         text: str = self._pretrained.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text.strip()
 
-    def token_text(self, token_id: int) -> str:
-        return str(self._pretrained.convert_ids_to_tokens(int(token_id)))
+    def decode_all(self, ids: Sequence[int]) -> str:
+        """Text of ids with control tokens spelled out, for showing."""
+        text: str = self._pretrained.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
 
     def render_chat(self, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
         """The model's own chat template as text. Raises ModelError when the model has none or it fails."""

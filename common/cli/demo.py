@@ -1,0 +1,35 @@
+"""`sumkit demo`: from nothing to a scored summarizer on the embedded corpus."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command("demo")
+@click.option("--run", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True,
+              help="Run directory; a finished one is reused.")  # fmt: skip
+@click.option("--engine", type=click.Choice(["auto", "mlx", "cuda"]), default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON document.")
+def command(run: Path, engine: str, as_json: bool) -> int:
+    """Fine-tune SmolLM2-135M on the embedded corpus and score it against the untuned model and simple baselines.
+
+    \b
+    Examples:
+      sumkit demo
+      sumkit demo --run runs/demo-mlx --engine mlx
+    """
+    from common.demo import before_and_after, demo_config, next_commands
+    from common.journey import train_and_evaluate
+
+    outcome = train_and_evaluate(demo_config(run, engine), resume=True)
+    if outcome.exit_code:
+        return outcome.exit_code
+    if as_json:
+        click.echo(json.dumps(outcome.summary))
+        return 0
+    click.echo(before_and_after(run))
+    click.echo(f"\n{outcome.text}\n\n{next_commands(run)}")
+    return 0

@@ -1,0 +1,58 @@
+"""`sumkit eval`: a run against the untuned model and simple baselines on the same documents."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import click
+
+
+@click.command("eval")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--data", default="", help="File, directory or dataset name (default: the run's own data).")
+@click.option("--split", default="", help="train, dev or test (default: test, or dev where there is no test).")
+@click.option("--limit", type=click.IntRange(min=0), default=0, help="Score at most this many documents (0: all).")
+@click.option("--multi-reference", type=click.Choice(["best", "mean"]), default="best", show_default=True,
+              help="With several references: the one with the best ROUGE-1, or the mean over them.")  # fmt: skip
+@click.option("--base/--no-base", default=True, help="Also score the untuned model.")
+@click.option("--base-template", default="auto", show_default=True,
+              help="Prompt of the untuned model: its best of all (auto), the run's (same), or a name.")  # fmt: skip
+@click.option("--engine", type=click.Choice(["auto", "mlx", "cuda"]), default="auto", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Write results there instead of into the run.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON document.")
+def command(
+    run: Path,
+    data: str,
+    split: str,
+    limit: int,
+    multi_reference: Literal["best", "mean"],
+    base: bool,
+    base_template: str,
+    engine: str,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Score a run against the untuned model, Lead-1 and Lead-3, with 95 % intervals.
+
+    \b
+    Examples:
+      sumkit eval runs/demo
+      sumkit eval runs/notes --data test.jsonl --limit 200
+      sumkit eval runs/notes --data test.jsonl --out scores/ --json
+    """
+    from common.evaluate import score_table
+    from common.loaded_run import load_run
+    from common.report.write import write_report
+    from common.run_evaluation import EvalOptions, evaluate_run
+
+    loaded = load_run(run, engine)
+    options = EvalOptions(data, split, limit, multi_reference, base, base_template)
+    results = evaluate_run(loaded, options, out)
+    report = write_report(out or run)
+    if as_json:
+        click.echo(json.dumps(results))
+    else:
+        click.echo(score_table(results))
+        click.echo(f"report: {report}")

@@ -1,0 +1,80 @@
+"""`sumkit train`: settings from file, recipe and flags; then the training journey."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from common.cli.options import config_from, settings_options
+
+HELP = """Fine-tune a model into a summarizer of your documents.
+
+Settings: defaults, then --config or --recipe, then flags. Writes a run directory with the adapter, metrics,
+predictions, scores and a report.
+
+\b
+Examples:
+  {prog} --data notes/ --model qwen2.5-0.5b
+  {prog} --data notes.csv --epochs 3 --learning-rate 5e-4 --run runs/notes
+  {prog} --data notes/ --run runs/notes --resume
+  {prog} --recipe phi2-xsum-t4
+"""
+
+
+def command_for(engine: str | None) -> click.Command:
+    """The train command, on a fixed engine (then without --engine) or on any."""
+    program = {"mlx": "python -m mlx_sum.train", "cuda": "python -m cuda_sum.train"}.get(engine or "", "sumkit train")
+
+    @click.command("train", help=HELP.format(prog=program))
+    @settings_options(
+        groups=("data", "prompt", "model", "lora", "training", "evaluation", "generation", "output"),
+        without=("engine",) if engine else (),
+    )
+    @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file with settings.")
+    @click.option("--recipe", help="Start from a published recipe (sumkit recipes lists them).")
+    @click.option("--resume", is_flag=True, help="Continue the run in --run from its newest checkpoint.")
+    @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON document.")
+    def train(config_file: Path | None, recipe: str | None, resume: bool, as_json: bool, **flags: Any) -> int:
+        return run(flags, config_file, recipe, resume, as_json, engine)
+
+    return train
+
+
+command = command_for(None)
+
+
+def run(
+    flags: dict[str, Any],
+    config_file: Path | None = None,
+    recipe: str | None = None,
+    resume: bool = False,
+    as_json: bool = False,
+    engine: str | None = None,
+) -> int:
+    """Train, evaluate if asked, report. Returns the exit status (130 or 143 after a signal)."""
+    if resume and flags.get("run") and not config_file and not recipe:
+        flags = {**_stored_flags(Path(flags["run"])), **{k: v for k, v in flags.items() if v is not None}}
+    config = config_from(flags, config_file, recipe, engine)
+    from common.journey import train_and_evaluate
+
+    outcome = train_and_evaluate(config, resume)
+    if outcome.exit_code:
+        return outcome.exit_code
+    if as_json:
+        click.echo(json.dumps(outcome.summary))
+    else:
+        click.echo(outcome.text)
+    return 0
+
+
+def _stored_flags(run: Path) -> dict[str, Any]:
+    """The settings of an existing run as flags, so that `--run DIR --resume` alone continues it."""
+    from common.config import load_yaml
+
+    if not (run / "config.yaml").is_file():
+        return {}
+    stored = load_yaml(run / "config.yaml")
+    return {name: value for fields in stored.values() for name, value in fields.items()}

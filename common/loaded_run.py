@@ -1,0 +1,53 @@
+"""A run directory made ready to summarize: settings, template, tokenizer, and an engine that carries its adapter."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.adapter import read_adapter
+from common.data.prompts import PromptFormat, Template, find_template
+from common.engine import Engine, choose_engine, load_engine
+from common.errors import CheckpointError
+from common.models import LocalModel, resolve_model
+from common.rundir import RunDirectory, open_run, prompt_format
+from common.settings import RunConfig
+from common.tokenizer import TextTokenizer, load_tokenizer
+from common.training import engine_spec, lora_spec
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run ready to summarize: its engine carries the chosen adapter."""
+
+    run: RunDirectory
+    config: RunConfig
+    template: Template
+    model: LocalModel
+    tokenizer: TextTokenizer
+    prompt_format: PromptFormat
+    engine: Engine
+
+    def format_for(self, template: str) -> PromptFormat:
+        """The run's lengths under another built-in template."""
+        return prompt_format(self.config, find_template(template), self.tokenizer, self.model.shape.context_tokens)
+
+
+def load_run(path: str | Path, engine_name: str = "auto") -> LoadedRun:
+    """Load a run's model and adapter for inference. `auto` prefers the engine that this machine would train with.
+
+    Raises CheckpointError, ModelError, AdapterError or EngineError with the remedy.
+    """
+    run, config, template = open_run(path)
+    if not run.adapter.is_dir():
+        raise CheckpointError(f"{run.path} has no adapter yet; finish training with `sumkit train --resume --run {run.path}`")
+    model = resolve_model(config.model.model)
+    tokenizer = load_tokenizer(model.directory)
+    stored = read_adapter(run.adapter)
+    name, _ = choose_engine(engine_name)
+    lora = dataclasses.replace(lora_spec(config), dropout=0.0)
+    engine = load_engine(name, engine_spec(config, model, lora))
+    engine.load_adapter(stored.weights)
+    form = prompt_format(config, template, tokenizer, model.shape.context_tokens)
+    return LoadedRun(run, config, template, model, tokenizer, form, engine)

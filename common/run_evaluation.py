@@ -1,0 +1,90 @@
+"""Evaluate a run directory: what `sumkit eval` and the end of `sumkit train` do.
+
+Finds the documents and the untuned model's prompt; generating and scoring are in `common.evaluate`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.data.sources import load_examples, load_splits
+from common.errors import DataError
+from common.evaluate import MultiReference, best_base_template, evaluate_systems, results_of, write_evaluation
+from common.loaded_run import LoadedRun
+from common.progress import note
+from common.settings import RunConfig
+from common.training import generation_spec, subset
+from common.types import Example
+
+TEMPLATE_SAMPLE = 20  # documents on which the untuned model's best template is chosen
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """What to evaluate on and against. `data` empty means the run's own; `limit` 0 means all."""
+
+    data: str = ""
+    split: str = ""
+    limit: int = 0
+    multi_reference: MultiReference = "best"
+    base: bool = True
+    base_template: str = "auto"
+
+
+def evaluate_run(loaded: LoadedRun, options: EvalOptions, out: Path | None = None) -> dict[str, Any]:
+    """Score a run, write results.json and predictions into `out` (default: the run), and return the results."""
+    examples, split, sample = evaluation_examples(loaded.config, options)
+    spec = generation_spec(loaded.config, loaded.prompt_format.eos_ids)
+    base_form, template_scores, base_name = None, {}, None
+    if options.base:
+        base_name = options.base_template
+        if base_name == "auto":
+            base_name, template_scores = best_base_template(loaded.engine, loaded.format_for, sample, spec)
+        elif base_name == "same":
+            base_name = loaded.template.name
+        base_form = loaded.prompt_format if base_name == loaded.template.name else loaded.format_for(base_name)
+    evaluation = evaluate_systems(
+        loaded.engine, loaded.prompt_format, examples, spec, options.multi_reference, base_form=base_form
+    )
+    facts = {
+        "run": str(loaded.run.path),
+        "engine": loaded.engine.name,
+        "device": loaded.engine.device.name,
+        "model": loaded.config.model.model,
+        "data": options.data or loaded.config.data.data,
+        "split": split,
+        "template": loaded.template.name,
+        "base_template": base_name,
+        "base_template_scores": template_scores,
+    }
+    results = results_of(dataclasses.replace(evaluation, facts=facts))
+    write_evaluation(out or loaded.run.path, evaluation, results)
+    return results
+
+
+def evaluation_examples(config: RunConfig, options: EvalOptions) -> tuple[list[Example], str, list[Example]]:
+    """Examples to score, the name of their split, and a sample for choosing the untuned model's template.
+
+    The sample comes from dev where the scored split is another one; else from the scored examples themselves,
+    which can only favour the untuned model.
+    """
+    seed = config.training.seed
+    if options.data:
+        settings = dataclasses.replace(config.data, data=options.data)
+        split = options.split or "test"
+        examples, _ = load_examples(options.data, settings, split, seed)
+        chosen = subset(examples, options.limit, seed)
+        return chosen, split, chosen[:TEMPLATE_SAMPLE]
+    splits = load_splits(config.data, seed)
+    split = options.split or ("test" if splits.test else "dev")
+    sets = {"train": splits.train, "dev": splits.dev, "test": splits.test}
+    if split not in sets or not sets[split]:
+        there = ", ".join(name for name, rows in sets.items() if rows)
+        raise DataError(f"split {split!r} is not in {config.data.data}; there are {there}")
+    chosen = subset(sets[split], options.limit, seed)
+    sample = splits.dev if split == "test" and splits.dev else chosen
+    note(f"evaluating on {len(chosen)} {split} documents")
+    return chosen, split, list(sample[:TEMPLATE_SAMPLE])
