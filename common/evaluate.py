@@ -21,13 +21,21 @@ from common.data.prompts import BUILT_IN, PromptFormat
 from common.engine import Engine, GenerationSpec
 from common.errors import DataError
 from common.files import sha256_text, write_json, write_text
-from common.metrics.baselines import lead
+from common.metrics.baselines import extractive_oracle, lead, random_sentence
 from common.metrics.bootstrap import bootstrap_intervals, paired_difference
 from common.metrics.rouge import MEASURES, rouge_scores
 from common.progress import Progress, note
 from common.types import Example, Prediction
 
 MultiReference = Literal["best", "mean"]
+SYSTEM_NAMES = {
+    "tuned": "tuned",
+    "base": "untuned",
+    "lead1": "Lead-1",
+    "lead3": "Lead-3",
+    "random": "random",
+    "oracle": "oracle",
+}
 FormatFor = Callable[[str], PromptFormat]
 
 
@@ -56,7 +64,9 @@ def generate_predictions(
     engine: Engine, form: PromptFormat, examples: Sequence[Example], spec: GenerationSpec, label: str
 ) -> list[Prediction]:
     """Summaries under the ids of their documents, in input order; a failed one has stop reason `error`."""
-    prompts = [prompt.tokens for prompt in form.prompts([example.document for example in examples], spec.max_new_tokens)]
+    prompts = [
+        prompt.tokens for prompt in form.prompts([example.document for example in examples], spec.max_new_tokens)
+    ]
     with Progress(len(prompts), label) as progress:
         generations = engine.generate(prompts, spec, lambda index, generation: progress.advance())
     return [
@@ -95,12 +105,22 @@ def score_predictions(
     return SystemScores(name, predictions, rouge.fmeasure), rouge.tokenizer
 
 
-def lead_predictions(examples: Sequence[Example], sentences: int) -> list[Prediction]:
-    """The first sentences of each document as its summary."""
-    return [
-        Prediction(example.id, sha256_text(example.document), lead(example.document, sentences), "eos")
-        for example in examples
-    ]
+def baseline_predictions(examples: Sequence[Example]) -> dict[str, list[Prediction]]:
+    """Lead-1, Lead-3, a random sentence, and the extractive oracle (the upper bound for copying sentences)."""
+    documents = [example.document for example in examples]
+    texts = {
+        "lead1": lead(documents, 1),
+        "lead3": lead(documents, 3),
+        "random": random_sentence(documents),
+        "oracle": extractive_oracle(documents, [example.all_references for example in examples]),
+    }
+    return {
+        name: [
+            Prediction(example.id, sha256_text(example.document), text, "eos")
+            for example, text in zip(examples, summaries, strict=True)
+        ]
+        for name, summaries in texts.items()
+    }
 
 
 def evaluate_systems(
@@ -112,7 +132,7 @@ def evaluate_systems(
     with_tuned: bool = True,
     base_form: PromptFormat | None = None,
 ) -> Evaluation:
-    """Tuned model, untuned model (under `base_form`, None leaves it out), Lead-1 and Lead-3 on the same examples."""
+    """Tuned model, untuned model (under `base_form`, None leaves it out) and baselines on the same examples."""
     if not examples:
         raise DataError("there is no example to evaluate; check --data, --split and --limit")
     systems: dict[str, SystemScores] = {}
@@ -134,8 +154,8 @@ def evaluate_systems(
         finally:
             engine.enable_adapter(True)
         systems["base"] = replace(systems["base"], seconds=time.monotonic() - began)
-    add("lead1", lead_predictions(examples, 1))
-    add("lead3", lead_predictions(examples, 3))
+    for name, predictions in baseline_predictions(examples).items():
+        add(name, predictions)
     return Evaluation(examples, systems, multi_reference, tokenizer)
 
 
@@ -239,7 +259,7 @@ def _storable(cell: str) -> str:
 
 def score_table(results: dict[str, Any]) -> str:
     """The scores as an aligned table with 95 % intervals, and one line for each difference."""
-    names = {"tuned": "tuned", "base": "untuned", "lead1": "Lead-1", "lead3": "Lead-3"}
+    names = SYSTEM_NAMES
     lines = [f"{'system':<10}" + "".join(f"{label:>24}" for label in ("ROUGE-1", "ROUGE-2", "ROUGE-L"))]
     for name, scores in results["systems"].items():
         cells = [_interval(scores[measure]) for measure in ("rouge1", "rouge2", "rougeL")]

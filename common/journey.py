@@ -10,10 +10,11 @@ from typing import Any
 
 from common.evaluate import score_table
 from common.loaded_run import load_run
-from common.run_evaluation import EvalOptions, evaluate_run
+from common.loop import RunStopped
 from common.progress import note
+from common.run_evaluation import EvalOptions, evaluate_run
 from common.settings import RunConfig
-from common.training import Finished, StopRequested, default_run_path, train_run
+from common.training import Finished, default_run_path, train_run
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def train_and_evaluate(config: RunConfig, resume: bool = False) -> Outcome:
     path = Path(config.output.run) if config.output.run else default_run_path(config)
     try:
         finished = train_run(config, path, resume, config.output.engine)
-    except StopRequested as stop:
+    except RunStopped as stop:
         note(f"saved at step {stop.step}. Continue with: sumkit train --run {path} --resume")
         return Outcome(128 + stop.signal_number)
     gc.collect()

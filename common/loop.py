@@ -26,7 +26,7 @@ from common.settings import RunConfig
 from common.types import Batch, EncodedExample, StepStats, TrainState
 
 
-class StopRequested(Exception):
+class RunStopped(Exception):  # noqa: N818 - not an error: the user asked for it
     """A signal asked to stop; the state is saved. `signal_number` decides the exit status."""
 
     def __init__(self, signal_number: int, step: int) -> None:
@@ -118,7 +118,7 @@ def train(
 ) -> tuple[TrainState, dict[str, np.ndarray]]:
     """Run the steps that are left after `state`; returns the last state and the chosen adapter.
 
-    Raises NonFiniteError (the batch is written to nonfinite.json), StopRequested (after saving), CheckpointError.
+    Raises NonFiniteError (the batch is written to nonfinite.json), RunStopped (after saving), CheckpointError.
     """
     loop = _Loop(engine, run, config, lora, train_set, dev_set, pad_id, state, Best(best), hooks)
     return loop.run_all()
@@ -168,7 +168,8 @@ class _Loop:
                 progress.advance(1, loss=stats.loss, lr=self.schedule.at(step))
                 self._preview_and_save()
                 if self._out_of_patience():
-                    note(f"stopped early at step {self.state.step}: no gain in {self.config.evaluation.patience} evaluations")
+                    patience = self.config.evaluation.patience
+                    note(f"stopped early at step {self.state.step}: no gain in {patience} evaluations")
                     break
         chosen = self.best.weights
         if chosen is None or self.config.evaluation.keep_best_by == "last":
@@ -216,7 +217,12 @@ class _Loop:
 
     def _account(self, stats: StepStats, examples: Sequence[EncodedExample]) -> None:
         tokens = sum(len(item) for item in examples)
-        gained = {"loss_sum": stats.loss_sum, "targets": stats.target_tokens, "tokens": tokens, "seconds": stats.seconds}
+        gained = {
+            "loss_sum": stats.loss_sum,
+            "targets": stats.target_tokens,
+            "tokens": tokens,
+            "seconds": stats.seconds,
+        }
         self.state = dataclasses.replace(
             self.state,
             step=self.state.step + 1,
@@ -288,7 +294,7 @@ class _Loop:
         if self._due(self.save_every) or signal_number:
             self.save()
         if signal_number:
-            raise StopRequested(signal_number, self.state.step)
+            raise RunStopped(signal_number, self.state.step)
 
     def save(self) -> None:
         if self.is_main:

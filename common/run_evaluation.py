@@ -38,7 +38,8 @@ def evaluate_run(loaded: LoadedRun, options: EvalOptions, out: Path | None = Non
     """Score a run, write results.json and predictions into `out` (default: the run), and return the results."""
     examples, split, sample = evaluation_examples(loaded.config, options)
     spec = generation_spec(loaded.config, loaded.prompt_format.eos_ids)
-    base_form, template_scores, base_name = None, {}, None
+    base_form, base_name = None, None
+    template_scores: dict[str, float] = {}
     if options.base:
         base_name = options.base_template
         if base_name == "auto":

@@ -15,6 +15,7 @@ from typing import Any
 
 from common.errors import ModelError
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _INSTRUCT_NAME = re.compile(r"(instruct|chat|[-_]it)\b", re.IGNORECASE)
 
 
@@ -127,7 +128,7 @@ class TextTokenizer:
 
 def without_surrogates(text: str) -> str:
     """Replace lone surrogates, which no tokenizer accepts, by U+FFFD."""
-    return text.encode("utf-8", "replace").decode("utf-8") if any("\ud800" <= c <= "\udfff" for c in text) else text
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def _remove_leading_space(tokenizer: dict[str, Any]) -> None:

@@ -22,10 +22,19 @@ from common.config import read_config, to_dict
 from common.data.encode import EncodeReport, encode_examples
 from common.data.prompts import PromptFormat, Template, automatic_template, find_template
 from common.data.sources import Splits, load_splits
-from common.engine import Engine, EngineName, EngineSpec, GenerationSpec, LoraSpec, OptimizerSpec, choose_engine, load_engine
+from common.engine import (
+    Engine,
+    EngineName,
+    EngineSpec,
+    GenerationSpec,
+    LoraSpec,
+    OptimizerSpec,
+    choose_engine,
+    load_engine,
+)
 from common.errors import CheckpointError, DataError
 from common.files import sha256_text, write_atomically, write_json
-from common.loop import Hooks, StepPlan, StopRequested, train
+from common.loop import Hooks, StepPlan, train
 from common.models import LocalModel, resolve_model
 from common.progress import duration, note
 from common.rundir import RunDirectory, RunLock, prompt_format, write_environment, write_settings
@@ -231,7 +240,16 @@ def _train_locked(run: RunDirectory, prepared: Prepared, config: RunConfig, name
     with SignalCatcher() as signals:
         hooks = make_hooks(engine, prepared, config, run, signals)
         state, chosen = train(
-            engine, run, config, lora, prepared.train_set, prepared.dev_set, prepared.tokenizer.pad_id, state, best, hooks
+            engine,
+            run,
+            config,
+            lora,
+            prepared.train_set,
+            prepared.dev_set,
+            prepared.tokenizer.pad_id,
+            state,
+            best,
+            hooks,
         )
     if engine.rank == 0:
         write_atomically(run.adapter, lambda aside: write_adapter(aside, chosen, lora, prepared.model.source))
@@ -313,6 +331,3 @@ class SignalCatcher:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-
-
-__all__ = ["Finished", "Prepared", "StopRequested", "prepare", "train_run"]
