@@ -1,0 +1,116 @@
+"""The examples a report shows: best, median and worst, each summary cut into pieces that carry their marks.
+
+Chosen by ROUGE-1, failures included, so that nothing bad can hide. Knows nothing of HTML.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from common.metrics.faithfulness import unsupported_claims
+from common.metrics.tokens import TokenizerName, choose_tokenizer, word_spans
+from common.report.formats import ROUGE_METRICS, system_label
+from common.report.run_files import PredictionRow, RunFiles
+from common.report.safe_text import visible
+from common.report.spans import Piece, Range, copied_ranges, cut_into_pieces, different_ranges
+
+SHOWN_DOCUMENT_CHARACTERS = 6000
+SHOWN_SUMMARY_CHARACTERS = 3000
+PER_GROUP = 3
+GROUPS = ("best", "median", "worst")
+
+
+@dataclass(frozen=True)
+class MarkedText:
+    """A text of one example: whose it is, its pieces, and what was left out at its end."""
+
+    label: str
+    pieces: tuple[Piece, ...]
+    left_out: int = 0
+
+
+@dataclass(frozen=True)
+class ShownExample:
+    """One example as a report shows it. `unsupported` lists (text, kind) that the document does not hold."""
+
+    id: str
+    scores: tuple[tuple[str, float], ...]
+    stop_reason: str
+    document_words: int
+    document: MarkedText
+    reference: MarkedText
+    summaries: tuple[MarkedText, ...]
+    unsupported: tuple[tuple[str, str], ...]
+
+
+def choose_examples(rows: Sequence[PredictionRow], measure: str = "rouge1") -> dict[str, list[PredictionRow]]:
+    """Up to three best, median and worst rows by `measure`, no row twice; without scores the first rows."""
+    scored = sorted((row for row in rows if measure in row.scores), key=lambda row: -row.scores[measure])
+    if not scored:
+        return {"first": list(rows[:PER_GROUP])} if rows else {}
+    if len(scored) <= PER_GROUP:
+        return {"all, best first": scored}
+    size = min(PER_GROUP, len(scored) // 3) or 1
+    middle = (len(scored) - size) // 2
+    chosen = {"best": scored[:size], "median": scored[middle : middle + size], "worst": scored[-size:][::-1]}
+    return {name: chosen[name] for name in GROUPS}
+
+
+def show_examples(run: RunFiles) -> dict[str, list[ShownExample]]:
+    """The chosen examples by group, with the untuned model's summary beside where the run has it."""
+    tokenizer = choose_tokenizer(row.reference for row in run.predictions)
+    base = {row.id: row.prediction for row in run.others.get("base", ())}
+    shown = {}
+    for group, rows in choose_examples(run.predictions).items():
+        shown[group] = [show_example(row, tokenizer, system_label(run.main_system), base.get(row.id)) for row in rows]
+    return shown
+
+
+def show_example(
+    row: PredictionRow, tokenizer: TokenizerName, label: str = "fine-tuned", base: str | None = None
+) -> ShownExample:
+    """Compare one prediction (by the system `label`) with its reference and document, and mark what was found."""
+    document, _ = _shown(row.document, 0)
+    reference, reference_left = _shown(row.reference, SHOWN_SUMMARY_CHARACTERS)
+    prediction, prediction_left = _shown(row.prediction, SHOWN_SUMMARY_CHARACTERS)
+    copied, sources = copied_ranges(prediction, document)
+    marks = _summary_marks(prediction, reference, copied, tokenizer)
+    unsupported = unsupported_claims(document, prediction)
+    marks += [((item.start, item.end), "unsupported", f"{item.kind} not in the document") for item in unsupported]
+    summaries = [MarkedText(label, tuple(cut_into_pieces(prediction, marks)), prediction_left)]
+    if base is not None:
+        text, left = _shown(base, SHOWN_SUMMARY_CHARACTERS)
+        base_marks = _summary_marks(text, reference, copied_ranges(text, document)[0], tokenizer)
+        summaries.append(MarkedText("untuned", tuple(cut_into_pieces(text, base_marks)), left))
+    missed = [(span, "different", "") for span in different_ranges(reference, prediction, tokenizer)]
+    return ShownExample(
+        id=visible(row.id),
+        scores=tuple((name, row.scores[name]) for name in ROUGE_METRICS if name in row.scores),
+        stop_reason=row.stop_reason,
+        document_words=len(word_spans(document)),
+        document=_marked_document(document, sources),
+        reference=MarkedText("reference", tuple(cut_into_pieces(reference, missed)), reference_left),
+        summaries=tuple(summaries),
+        unsupported=tuple(dict.fromkeys((item.text, item.kind) for item in unsupported)),
+    )
+
+
+def _summary_marks(
+    summary: str, reference: str, copied: list[Range], tokenizer: TokenizerName
+) -> list[tuple[Range, str, str]]:
+    marks = [(span, "different", "") for span in different_ranges(summary, reference, tokenizer)]
+    return marks + [(span, "copied", "") for span in copied]
+
+
+def _marked_document(document: str, copied_from: list[Range]) -> MarkedText:
+    kept = document[:SHOWN_DOCUMENT_CHARACTERS]
+    inside = [((start, min(end, len(kept))), "copied", "") for start, end in copied_from if start < len(kept)]
+    return MarkedText("document", tuple(cut_into_pieces(kept, inside)), len(document) - len(kept))
+
+
+def _shown(text: str, limit: int) -> tuple[str, int]:
+    """The text as shown (NFC, control characters visible), cut to `limit` characters, and how many were cut."""
+    whole = visible(unicodedata.normalize("NFC", text)).strip()
+    return (whole[:limit], max(0, len(whole) - limit)) if limit else (whole, 0)

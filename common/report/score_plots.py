@@ -1,0 +1,81 @@
+"""Figures of scores: every system with its interval, and the paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from common.report.formats import ROUGE_METRICS, decimal, metric_label, read_interval, signed, system_label
+from common.report.plot_style import (
+    INK,
+    NEUTRAL,
+    SYSTEM_COLOURS,
+    TUNED,
+    WARNING,
+    Plot,
+    new_figure,
+)
+from common.report.run_files import mapping
+from common.report.tables import ordered_systems
+from common.report.verdict import Comparison
+
+
+def scores_plot(results: Mapping[str, Any]) -> Plot | None:
+    """Score of each system with its interval, one panel a measure."""
+    systems = mapping(results.get("systems"))
+    measures = [m for m in ROUGE_METRICS if any(read_interval(mapping(s).get(m)) for s in systems.values())]
+    names = ordered_systems(list(systems))
+    if not measures or not names:
+        return None
+    figure, panels = new_figure(len(measures), 0.62 + len(measures) * (0.45 + 0.25 * len(names)), sharex=True)
+    for panel, measure in zip(panels, measures, strict=True):
+        scores = [(name, read_interval(mapping(systems[name]).get(measure))) for name in names]
+        known = [(name, score) for name, score in scores if score is not None]
+        _dots_with_intervals(panel, [(system_label(n), SYSTEM_COLOURS.get(n, NEUTRAL), s) for n, s in known])
+        panel.set_title(metric_label(measure))
+        panel.set_xlim(left=0)
+    panels[-1].set_xlabel("score, % (bars: 95 % interval)")
+    return Plot(
+        "scores", "Scores against baselines", "Same documents and same scorer for every system; more is better.", figure
+    )
+
+
+def differences_plot(comparisons: Sequence[Comparison]) -> Plot | None:
+    """Fine-tuned minus every other system, zero marked."""
+    if not comparisons:
+        return None
+    figure, (panel,) = new_figure(1, 0.9 + 0.32 * len(comparisons))
+    colours = {"better": TUNED, "worse": WARNING, "unclear": NEUTRAL}
+    rows = [(f"− {system_label(c.other)}", colours[c.outcome], c.difference) for c in comparisons]
+    _dots_with_intervals(panel, rows, label=signed)
+    panel.axvline(0, color=INK, linewidth=1.2)
+    panel.set_xlabel(f"{metric_label(comparisons[0].metric)} points gained by fine-tuning (bars: 95 % interval)")
+    return Plot(
+        "differences",
+        "Gain over each system",
+        "Paired differences on the same documents. A bar that leaves zero out is a difference to believe in.",
+        figure,
+    )
+
+
+def _dots_with_intervals(
+    panel: Any, rows: Sequence[tuple[str, str, Any]], label: Callable[[float], str] = decimal
+) -> None:
+    for place, (_, colour, score) in enumerate(rows):
+        if score.low is not None and score.high is not None:
+            panel.plot([score.low, score.high], [place, place], color=colour, linewidth=2.4, solid_capstyle="round")
+        panel.plot([score.mean], [place], "o", color=colour, markersize=6)
+        panel.annotate(
+            label(score.mean),
+            (max(score.mean, score.high if score.high is not None else score.mean), place),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9.5,
+            color=INK,
+        )
+    panel.set_yticks(range(len(rows)), [name for name, _, _ in rows])
+    panel.set_ylim(len(rows) - 0.5, -0.5)
+    panel.tick_params(axis="y", length=0)
+    panel.grid(visible=False, axis="y")
+    panel.margins(x=0.16)

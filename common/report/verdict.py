@@ -1,0 +1,211 @@
+"""Did it get better? The answer in plain sentences, from the intervals in results.json and what the run shows.
+
+A difference counts only where its 95 % interval leaves zero out. Knows nothing of how intervals are made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from common.report.formats import Interval, decimal, metric_label, read_interval, share, signed, system_label
+from common.report.run_files import RunFiles, finite, mapping
+
+Outcome = Literal["better", "worse", "unclear"]
+Tone = Literal["good", "mixed", "bad", "none"]
+
+COPYING = ("lead1", "lead3")  # what anybody gets by copying the first sentences
+REFERENCE_POINTS = ("base", "lead3", "lead1", "random", "oracle")
+FEW_EXAMPLES = 50
+CUT_OFF_SHARE = 0.05  # more summaries than this stopped by the token limit are worth a warning
+RUNAWAY_SHARE = 0.5  # a baseline that mostly runs into the limit loses part of its score to length alone
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The system under test minus another one on the same documents, in points of `metric`.
+
+    detectable   the smallest true difference these documents would show in most cases, None where not known
+    """
+
+    other: str
+    metric: str
+    difference: Interval
+    detectable: float | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        low, high = self.difference.low, self.difference.high
+        if low is not None and low > 0:
+            return "better"
+        return "worse" if high is not None and high < 0 else "unclear"
+
+    @property
+    def sentence(self) -> str:
+        name, metric = _than(self.other), metric_label(self.metric)
+        size, bounds = decimal(abs(self.difference.mean)), self.difference.bounds
+        if self.outcome == "better":
+            return f"better than {name} by {size} {metric} {bounds}"
+        if self.outcome == "worse":
+            turned = Interval(-self.difference.mean, -(self.difference.high or 0.0), -(self.difference.low or 0.0))
+            return f"worse than {name} by {size} {metric} {turned.bounds}"
+        if not bounds:
+            return f"{signed(self.difference.mean)} {metric} against {name}, without an interval"
+        return f"not distinguishable from {name} ({signed(self.difference.mean)} {metric} {bounds})"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A headline, one sentence with every comparison, and what else a reader has to know before believing it."""
+
+    tone: Tone
+    headline: str
+    sentence: str
+    warnings: tuple[str, ...]
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def mark(self) -> str:
+        """A sign for the tone, so that it does not rest on colour alone."""
+        return {"good": "▲", "mixed": "◆", "bad": "▼", "none": "○"}[self.tone]
+
+    @property
+    def detectable(self) -> str:
+        """What size of difference this test set shows at all; empty where not known."""
+        found = next((item for item in self.comparisons if item.detectable is not None), None)
+        if found is None or found.detectable is None:
+            return ""
+        return (
+            f"Against {_than(found.other)}, these examples would show a true difference of "
+            f"{decimal(found.detectable)} {metric_label(found.metric)} or more in four cases of five."
+        )
+
+
+def judge(run: RunFiles) -> Verdict:
+    """The verdict on a run, evaluated or not."""
+    comparisons = tuple(read_comparisons(run.results, run.main_system))
+    warnings = (*evaluation_warnings(run), *training_warnings(run))
+    if not mapping(run.results.get("systems")):
+        return Verdict("none", "Not evaluated yet", _unevaluated(run), warnings, ())
+    tone, headline = _headline(comparisons) if run.main_system == "tuned" else ("none", "The untuned model's scores")
+    spoken = [item.sentence for item in comparisons if item.other != "oracle"]
+    sentence = "; ".join(spoken)
+    return Verdict(tone, headline, sentence[:1].upper() + sentence[1:] + "." * bool(sentence), warnings, comparisons)
+
+
+def read_comparisons(
+    results: Mapping[str, Any], system: str = "tuned", metric: str = "rouge1"
+) -> list[Comparison]:
+    """Every difference of `system` in results.json, the untuned model first, earlier runs last."""
+    found = []
+    for name, measures in mapping(results.get("differences")).items():
+        first, _, other = name.partition("-")
+        value = mapping(measures).get(metric)
+        difference = read_interval(value)
+        if first == system and other and difference is not None:
+            found.append(Comparison(other, metric, difference, finite(mapping(value).get("detectable"))))
+    order = {name: place for place, name in enumerate(REFERENCE_POINTS)}
+    return sorted(found, key=lambda item: order.get(item.other, len(order)))
+
+
+def _than(system: str) -> str:
+    return {"base": "untuned", "random": "a random sentence", "oracle": "the extractive oracle"}.get(
+        system, system_label(system)
+    )
+
+
+def _headline(comparisons: Sequence[Comparison]) -> tuple[Tone, str]:
+    outcome = {item.other: item.outcome for item in comparisons}
+    copying = [outcome[name] for name in COPYING if name in outcome]
+    beats_copying = bool(copying) and all(value == "better" for value in copying)
+    names = " and ".join(system_label(name) for name in COPYING if name in outcome)
+    missed = " and ".join(system_label(name) for name in COPYING if outcome.get(name, "better") != "better")
+    base = outcome.get("base")
+    if base is None:
+        if not copying:
+            return "none", "Scored, but compared with nothing"
+        if beats_copying:
+            return "good", f"Better than {names}"
+        return "mixed", f"Not better than {missed}"
+    if base == "worse":
+        return "bad", "Fine-tuning made the summaries worse"
+    if base == "unclear":
+        return "bad", "No clear gain over the untuned model"
+    if beats_copying:
+        return "good", f"Fine-tuning helped: better than the untuned model, {names.replace(' and ', ' and than ')}"
+    if not copying:
+        return "good", "Fine-tuning helped: better than the untuned model"
+    return "mixed", f"Better than the untuned model, but not better than {missed}"
+
+
+def _unevaluated(run: RunFiles) -> str:
+    if not run.metrics:
+        return "There is no training log and no evaluation in this folder yet."
+    last = run.metrics[-1]
+    planned = finite(run.setting("training.steps")) or finite(run.environment.get("total_steps"))
+    steps = f"{int(last['step'])} of {int(planned)}" if planned else f"{int(last['step'])}"
+    loss = finite(last.get("loss"))
+    reached = f", the loss of the last one was {decimal(loss, 2)}" if loss is not None else ""
+    return f"{steps} training steps are logged{reached}. The loss alone does not say whether summaries got better."
+
+
+def evaluation_warnings(run: RunFiles) -> list[str]:
+    """What weakens the scores: cut-off, failed and empty generations, few examples, runaway baselines."""
+    warnings = []
+    stops = mapping(run.results.get("stop_reasons"))
+    counts = {name: {key: finite(value) or 0 for key, value in mapping(stops[name]).items()} for name in stops}
+    tuned, base = counts.get("tuned", {}), counts.get("base", {})
+    total, cut = sum(tuned.values()), tuned.get("length", 0)
+    if total and cut / total > CUT_OFF_SHARE:
+        warnings.append(
+            f"{cut:.0f} of {total:.0f} summaries ({share(cut, total)}) were cut off at the token limit instead of "
+            "ending by themselves."
+        )
+    if failed := tuned.get("error", 0):
+        warnings.append(f"{failed:.0f} of {total:.0f} generations failed; they count as zero.")
+    empty = sum(1 for row in run.predictions if not row.prediction.strip() and row.stop_reason != "error")
+    if empty:
+        warnings.append(f"{empty} of {len(run.predictions)} summaries are empty; they count as zero.")
+    base_total, base_cut = sum(base.values()), base.get("length", 0)
+    if base_total and base_cut / base_total > RUNAWAY_SHARE and cut / max(total, 1) < RUNAWAY_SHARE:
+        warnings.append(
+            f"The untuned model ran into the token limit in {share(base_cut, base_total)} of its summaries: part of "
+            "the gain over it is having learned to stop."
+        )
+    examples = finite(run.results.get("examples")) or 0
+    if 0 < examples < FEW_EXAMPLES:
+        warnings.append(f"Only {examples:.0f} test examples: the intervals are wide, and small gains cannot show.")
+    return warnings
+
+
+def training_warnings(run: RunFiles) -> list[str]:
+    """Training that did not end, a dev loss that rose again, losses that stopped being numbers."""
+    metrics = run.metrics
+    warnings = []
+    if metrics and run.config and not run.state:
+        warnings.append(
+            f"Training has not finished; its log ends at step {metrics[-1]['step']:,.0f}. `sumkit train --resume` with "
+            "the same --run continues it."
+        )
+    dev = [(row["step"], loss) for row in metrics if (loss := finite(row.get("dev_loss"))) is not None]
+    if len(dev) > 2:
+        best_step, best = min(dev, key=lambda pair: pair[1])
+        if dev[-1][1] > best * 1.02:
+            warnings.append(
+                f"The dev loss was lowest at step {best_step:,} ({decimal(best, 3)}) and rose to "
+                f"{decimal(dev[-1][1], 3)} by step {dev[-1][0]:,}: the later steps overfit{_kept(run, best_step)}."
+            )
+    skipped = int(finite(metrics[-1].get("skipped_steps")) or 0) if metrics else 0
+    if skipped > max(5, 0.02 * len(metrics)):
+        warnings.append(f"{skipped} steps were skipped by the float16 gradient scaler; --dtype float32 avoids that.")
+    broken = [row["step"] for row in metrics if isinstance(row.get("loss"), float) and not math.isfinite(row["loss"])]
+    if broken:
+        warnings.append(f"The training loss was not a finite number in {len(broken)} steps, first at {broken[0]:,}.")
+    return warnings
+
+
+def _kept(run: RunFiles, best_step: float) -> str:
+    """Says so where the adapter of the best step is the one that was kept."""
+    return " (the adapter of the best step is the one kept)" if run.state.get("best_step") == best_step else ""

@@ -1,0 +1,44 @@
+"""Write a run's report: report.html, plots/*.png, sample_predictions.txt, and report.md where asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from common.files import write_atomically, write_text
+from common.report.content import ReportContent, gather
+from common.report.drawing import save_png
+from common.report.html import render_html
+from common.report.markdown import render_markdown
+from common.report.plot_style import Plot
+from common.report.samples import sample_text
+
+
+def write_report(run: Path) -> Path:
+    """Write report.html, plots/ and sample_predictions.txt into a run directory; returns the path of the page.
+
+    Files of the run that are missing or damaged are named in the report. Raises CheckpointError when the directory
+    holds no run, or cannot be written.
+    """
+    return write_files(gather(Path(run)))[0]
+
+
+def write_files(content: ReportContent, markdown: bool = False) -> list[Path]:
+    """Write what was gathered; the page is the first path of the list, report.md the second where asked for."""
+    directory = content.run.path
+    written = [directory / "report.html"]
+    write_text(written[0], render_html(content))
+    if markdown:
+        written.append(directory / "report.md")
+        write_text(written[1], render_markdown(content))
+    if content.run.predictions:
+        written.append(directory / "sample_predictions.txt")
+        write_text(written[-1], sample_text(content))
+    for plot in content.plots:
+        written.append(directory / "plots" / f"{plot.name}.png")
+        write_atomically(written[-1], _png_writer(plot))
+    return written
+
+
+def _png_writer(plot: Plot) -> Callable[[Path], None]:
+    return lambda path: save_png(plot, path)
