@@ -1,0 +1,251 @@
+"""From the value of `--data` to examples: a directory, a file or a data set name, split, cleaned and checked.
+
+Every choice made for the user and every row left out is in the `DataReport`. A file without splits is split by a
+hash of seed and document, so that added rows do not move the others and equal documents stay together. Knows
+nothing of prompts, tokens or models.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from common.data.columns import Columns, choose_columns
+from common.data.duplicates import Sketch, exact_key, find_duplicates, find_leaks, sketch
+from common.data.files import READERS, only_file, read_table, split_files
+from common.data.named import NAMES, demo_tables, find_hub_set, hub_tables
+from common.data.report import DataReport, ReportBuilder
+from common.data.rows import to_examples
+from common.data.table import Table, shown
+from common.errors import DataError
+from common.settings import DataSettings
+from common.types import Example
+
+Split = Literal["train", "dev", "test"]
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+WHOLE = "all"  # the key of a source that has no splits of its own
+Sets = dict[str, list[Example]]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The examples of a source. `dev` and `test` may be empty; `name` is short, for run names and reports."""
+
+    train: list[Example]
+    dev: list[Example]
+    test: list[Example]
+    report: DataReport
+    name: str
+
+    def get(self, split: str) -> list[Example]:
+        """The examples of one split by name."""
+        return {"train": self.train, "dev": self.dev, "test": self.test}[split]
+
+
+def load_splits(settings: DataSettings, seed: int, require_train: bool = True) -> Splits:
+    """Read `settings.data` into splits, leaving duplicates and leaks out of train unless told to keep them.
+
+    Limits (`limit_train`, `limit_dev`) are not applied. Raises DataError when the source is missing, unreadable,
+    its columns are unclear, a row is bad under `on_bad_row` stop, or no training row is left.
+    """
+    report = ReportBuilder(settings.data)
+    sets = _to_sets(_tables(settings.data), settings, report)
+    sets = _complete(sets, settings, seed, report)
+    sketches = {split: sketch([example.document for example in examples]) for split, examples in sets.items()}
+    gone = _find_duplicates(sets, sketches, settings.duplicates == "drop", report)
+    gone |= _find_leaks(sets, sketches, gone, settings.leaks == "drop", report)
+    sets["train"] = [example for index, example in enumerate(sets.get("train", [])) if index not in gone]
+    used: dict[str, int] = {split: len(sets.get(split, [])) for split in SPLITS}
+    report.refuse_empty(used["train"] if require_train else sum(used.values()))
+    train, dev, test = (sets.get(split, []) for split in SPLITS)
+    return Splits(train, dev, test, report.build(used), source_name(settings.data))
+
+
+def load_examples(source: str, settings: DataSettings, split: Split, seed: int) -> tuple[list[Example], DataReport]:
+    """The examples to evaluate on: one file whole, or one split of a directory or data set.
+
+    Nothing is dropped as a duplicate here. Raises DataError like `load_splits`, and when the split does not exist.
+    """
+    report = ReportBuilder(source)
+    tables = _tables(source, only=split)
+    sets = _to_sets(tables, settings, report)
+    if WHOLE in sets and not Path(source).expanduser().is_dir():
+        report.note("a file given for evaluation is taken whole")
+        sets = {split: sets[WHOLE]}
+    elif split not in sets:
+        sets = _complete(sets, settings, seed, report)
+    examples = sets.get(split, [])
+    others = ", ".join(name for name in SPLITS if sets.get(name))
+    if not examples and others:
+        raise DataError(f"{source}: has no {split} examples, only {others}; choose with --split, or give one file")
+    report.refuse_empty(len(examples))
+    _find_duplicates({split: examples}, {split: sketch([e.document for e in examples])}, False, report)
+    return examples, report.build({split: len(examples)})
+
+
+def source_name(source: str) -> str:
+    """A short name for run directories and reports: the last part of the path, without its suffix."""
+    name = Path(source.rstrip("/\\")).name
+    return name.removesuffix(Path(name).suffix) if Path(name).suffix.lower() in READERS else name
+
+
+def _tables(source: str, only: str = "") -> dict[str, list[Table]]:
+    """The tables of each split, or of the key WHOLE where the source has no splits.
+
+    Where `only` names a split that the source has, the others are not read.
+    """
+    if not source.strip() or "\x00" in source:
+        raise DataError(
+            f"--data {shown(source)} names no source; give a directory, a file or one of {', '.join(NAMES)}"
+        )
+    try:
+        path = Path(source).expanduser()
+        is_directory, exists = path.is_dir(), path.exists()
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{shown(source)}: cannot be looked up ({getattr(error, 'strerror', None) or error})") from None
+    if is_directory:
+        by_split = split_files(path)
+        if by_split:
+            wanted = [only] if only in by_split else list(by_split)
+            return {split: [read_table(part) for part in by_split[split]] for split in wanted}
+        return {WHOLE: [read_table(only_file(path))]}
+    if exists:
+        return {WHOLE: [read_table(path)]}
+    if source == "demo":
+        return {split: [table] for split, table in demo_tables(only).items()}
+    looks_like_path = (
+        path.suffix.lower() in READERS or source.endswith(("/", "\\")) or source.startswith((".", "/", "~"))
+    )
+    hub_set = None if looks_like_path else find_hub_set(source)
+    if hub_set is None:
+        near = _neighbours(path)
+        known = f"data set names are {', '.join(NAMES)}, or owner/name on the Hub"
+        raise DataError(f"{source}: there is no such file or directory{near}\n{known}")
+    return {split: [table] for split, table in hub_tables(source, hub_set, only).items()}
+
+
+def _neighbours(path: Path) -> str:
+    import difflib
+
+    try:
+        names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    except OSError:
+        names = []
+    near = difflib.get_close_matches(path.name, [*names, *NAMES], n=1)
+    return f"; did you mean {shown(near[0])[1:-1]}?" if near else ""
+
+
+def _to_sets(tables: Mapping[str, Sequence[Table]], settings: DataSettings, report: ReportBuilder) -> Sets:
+    """Examples of each split. Raises DataError for unclear columns, and for bad rows under `on_bad_row` stop."""
+    sets: Sets = {}
+    stop = settings.on_bad_row == "stop"
+    for split, parts in tables.items():
+        whole = _joined(parts)
+        if whole.columns:
+            columns = choose_columns(whole.columns, whole.file, settings.document_column, settings.summary_column)
+            report.note(f"columns: {columns}")
+            report.columns = report.columns or dataclasses.asdict(columns)
+        else:  # nothing but bad rows, if that: no column will be looked up
+            columns = Columns("", "")
+        sets[split] = to_examples(whole, columns, settings.min_document_words, split, report, empty_is_bad=stop)
+    if stop:
+        report.refuse_bad()
+    return sets
+
+
+def _joined(parts: Sequence[Table]) -> Table:
+    """Parts of one split as one table; places name the part."""
+    if len(parts) == 1:
+        return parts[0]
+    whole = Table(str(Path(parts[0].file).parent))
+    for part in parts:
+        name = Path(part.file).name
+        whole.columns.extend(column for column in part.columns if column not in whole.columns)
+        whole.bad.extend(part.bad)
+        for row in part.rows:
+            whole.add(f"{name}, {row.place}", row.values)
+    return whole
+
+
+def _complete(sets: Sets, settings: DataSettings, seed: int, report: ReportBuilder) -> Sets:
+    """Make the splits that the source does not bring: all three from one file, dev (and test) from train."""
+    fraction = settings.dev_fraction
+    if WHOLE in sets:
+        return _carve(sets[WHOLE], ("dev", "test"), fraction, seed, report, "one file")
+    if "train" in sets and "dev" not in sets:
+        made: tuple[Split, ...] = ("dev",) if "test" in sets else ("dev", "test")
+        return {**sets, **_carve(sets["train"], made, fraction, seed, report, "train")}
+    return sets
+
+
+def _carve(
+    examples: list[Example], names: tuple[Split, ...], fraction: float, seed: int, report: ReportBuilder, what: str
+) -> Sets:
+    """Take a share `fraction` of the examples for each of `names`, chosen by the hash of seed and document."""
+    if fraction * len(names) >= 1:
+        raise DataError(
+            f"--dev-fraction {fraction} for each of {' and '.join(names)} leaves nothing to train on; use a smaller one"
+        )
+    if len(examples) <= len(names):
+        report.note(f"too few examples ({len(examples)}) for a {' and a '.join(names)} set; all go to train")
+        return {"train": examples, **{name: [] for name in names}}
+    sets: Sets = {name: [] for name in ("train", *names)}
+    places = [_place(example.document, seed) for example in examples]
+    for example, place in zip(examples, places, strict=True):
+        part = int(place / fraction) if fraction else len(names)
+        sets[names[part] if part < len(names) else "train"].append(example)
+    if fraction:
+        _fill_empty(sets, seed)
+    counts = ", ".join(f"{len(sets[name])} {name}" for name in ("train", *names))
+    report.note(f"{' and '.join(names)} made from {what} by seed {seed}: {counts}")
+    return sets
+
+
+def _fill_empty(sets: Sets, seed: int) -> None:
+    """A source too small for its shares still gives one example to each set."""
+    for name in sets:
+        if not sets[name]:
+            donor = max(sets, key=lambda split: len(sets[split]))
+            moved = min(sets[donor], key=lambda example: _place(example.document, seed))
+            sets[donor].remove(moved)
+            sets[name].append(moved)
+
+
+def _place(document: str, seed: int) -> float:
+    """A number in [0, 1) drawn by hash, the same for equal documents."""
+    digest = hashlib.sha256(f"{seed}:".encode() + exact_key(document)).digest()
+    return int.from_bytes(digest[:7], "big") / 2**56
+
+
+def _find_duplicates(sets: Sets, sketches: Mapping[str, list[Sketch]], drop: bool, report: ReportBuilder) -> set[int]:
+    """Count duplicates in every split. Returns the indices of train that are to be dropped."""
+    gone: set[int] = set()
+    for split in sets:
+        dropped = drop and split == "train"
+        for match in find_duplicates(sketches[split]):
+            kind = "exact duplicates" if match.exact else "near duplicates"
+            report.found(kind, split, "dropped" if dropped else "kept", sets[split][match.index].id)
+            if dropped:
+                gone.add(match.index)
+    return gone
+
+
+def _find_leaks(
+    sets: Sets, sketches: Mapping[str, list[Sketch]], without: set[int], drop: bool, report: ReportBuilder
+) -> set[int]:
+    """Count training rows whose document is in dev or test too. Returns the indices that are to be dropped."""
+    left = [index for index in range(len(sets.get("train", []))) if index not in without]
+    held_out = [item for split in ("dev", "test") for item in sketches.get(split, [])]
+    gone = set()
+    for match in find_leaks([sketches["train"][index] for index in left], held_out):
+        kind = "exact copies" if match.exact else "near copies"
+        where = "dev" if match.of < len(sets.get("dev", [])) else "test"
+        example = sets["train"][left[match.index]]
+        report.found(f"{kind} of {where} documents", "train", "dropped" if drop else "kept", example.id)
+        if drop:
+            gone.add(left[match.index])
+    return gone
