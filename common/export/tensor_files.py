@@ -82,7 +82,9 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
                 raise ValueError(f"its header would be {length} bytes long")
             header = json.loads(file.read(length))
         found = {
-            str(name): _stored(path, 8 + length, size, entry) for name, entry in header.items() if name != "__metadata__"
+            str(name): _stored(path, 8 + length, size, entry)
+            for name, entry in header.items()
+            if name != "__metadata__"
         }
     except FileNotFoundError:
         raise ModelError(f"{path} is missing, though the model's index names it; download the model again") from None
