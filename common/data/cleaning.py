@@ -8,7 +8,6 @@ and of empty lines shrink. Markup, template fields and spelled-out control token
 from __future__ import annotations
 
 import re
-import sys
 import unicodedata
 from functools import cache
 
@@ -62,5 +61,5 @@ def _normalized(text: str) -> str:
 
 @cache
 def _long_run() -> re.Pattern[str]:
-    marks = "".join(chr(c) for c in range(0x300, sys.maxunicode + 1) if unicodedata.combining(chr(c)))
+    marks = "".join(chr(c) for c in range(0x300, 0x1F000) if unicodedata.combining(chr(c)))  # none lies outside
     return re.compile(f"[{re.escape(marks)}]{{{MAX_COMBINING_RUN}}}")

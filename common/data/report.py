@@ -67,11 +67,9 @@ class DataReport:
         used = ", ".join(f"{count:,} {split}" for split, count in self.used.items() if count)
         said = [f"{shown(self.source)[1:-1]}: {self.rows_read:,} rows read, used {used or 'none'}", *self.notes]
         said += [str(finding) for finding in self.findings]
-        said += [f"{count:,} rows: {change}" for change, count in self.cleaned.items()]
+        said += [f"cleaned: {change} in {count:,} of {self.rows_read:,} rows" for change, count in self.cleaned.items()]
         if self.bad_row_count:
-            said.append(
-                f"{self.bad_row_count:,} rows cannot be used and were skipped (--on-bad-row stop refuses them):"
-            )
+            said.append(f"unusable rows: {self.bad_row_count:,} skipped (--on-bad-row stop refuses them)")
             said += listed(self.bad_rows, self.bad_row_count)
         return said
 

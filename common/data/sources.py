@@ -224,7 +224,7 @@ def _place(document: str, seed: int) -> float:
 def _find_duplicates(sets: Sets, sketches: Mapping[str, list[Sketch]], drop: bool, report: ReportBuilder) -> set[int]:
     """Count duplicates in every split. Returns the indices of train that are to be dropped."""
     gone: set[int] = set()
-    for split in sets:
+    for split in [name for name in SPLITS if name in sets]:
         dropped = drop and split == "train"
         for match in find_duplicates(sketches[split]):
             kind = "exact duplicates" if match.exact else "near duplicates"
