@@ -1,0 +1,216 @@
+"""The MLX engine: mlx-lm models, LoRA on a quantized base, one training step at a time.
+
+Knows nothing of data files, schedules, run directories or metrics; those are `common`'s.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from common.adapter import count_trainable
+from common.engine import EngineSpec, GenerationSpec
+from common.errors import AdapterError, EngineError, ModelError, NonFiniteError
+from common.types import Batch, EvalStats, Generation, StepStats
+from mlx_sum import device, distributed
+from mlx_sum.attention import use_blockwise_attention
+from mlx_sum.checkpoint import read_state, save_state
+from mlx_sum.generate import generate
+from mlx_sum.lora import Adapter, attach_adapter, checked_weights
+from mlx_sum.loss import chunk_rows, loss_sums, target_rows, training_loss
+from mlx_sum.model import floating_dtype, head_of, load_model, recompute_layers
+from mlx_sum.optimizer import AdamW, Arrays, clip_factor, global_norm
+
+
+def build(spec: EngineSpec) -> MlxEngine:
+    """The engine for a local model directory. Raises ModelError, AdapterError or EngineError."""
+    return MlxEngine(spec)
+
+
+class MlxEngine:
+    """`common.engine.Engine` on MLX. Adapter weights and moments are float32 whatever the base computes in."""
+
+    name = "mlx"
+
+    def __init__(self, spec: EngineSpec) -> None:
+        if spec.optimizer.name != "adamw":
+            raise EngineError(f"the mlx engine has no optimizer {spec.optimizer.name!r}; use adamw (or --engine cuda)")
+        kind = device.pick_device()
+        self.spec = spec
+        self.model, self.shape = load_model(spec, device.compute_dtype(spec.dtype, kind))
+        self.device = device.device_info(kind, floating_dtype(self.model))
+        self.total_parameters = self.shape.parameters
+        self.trainable_parameters = 0
+        self._head = head_of(self.model)
+        self._rows = chunk_rows(self.shape.vocab_size)
+        self._group = distributed.join_group()
+        self.rank, self.world_size = self._group.rank(), self._group.size()
+        self._adapter: Adapter | None = None
+        self._weights: Arrays = {}
+        self._enabled = True
+        if spec.lora is not None:
+            self._adapter, self._weights = attach_adapter(self.model, self.shape, spec.lora)
+            self.trainable_parameters = count_trainable(self.shape, spec.lora)
+            if kind != "cuda":  # there MLX has a fused backward pass (cuDNN)
+                use_blockwise_attention(self.model)
+            if spec.gradient_checkpointing:
+                recompute_layers(self.model)
+        self._optimizer = AdamW(spec.optimizer, self._weights)
+        self._dropout_key = mx.random.key(spec.seed)
+        gradient: Any = mx.value_and_grad(self._objective)
+        self._loss_and_gradient: Any = mx.compile(gradient) if spec.compile else gradient
+        self.model.eval()
+
+    def step(self, batches: Sequence[Batch], learning_rate: float) -> StepStats:
+        start = time.perf_counter()
+        self._require_adapter("a training step")
+        next_key, step_key = mx.random.split(self._dropout_key)
+        rank_key = mx.random.split(step_key, self.world_size)[self.rank]
+        loss_sum, gradients = self._accumulate(batches, rank_key if self._has_dropout() else None)
+        count = sum(batch.target_tokens for batch in batches)
+        gradients, loss_sum, total = distributed.sum_over_ranks(self._group, gradients, loss_sum, count)
+        norm_array = global_norm(gradients)
+        mx.eval(norm_array, loss_sum, total, gradients)
+        norm, loss = float(np.array(norm_array)), float(np.array(loss_sum))  # the step's one wait for the device
+        if not (math.isfinite(norm) and math.isfinite(loss)):
+            raise NonFiniteError(
+                f"loss sum {loss} and gradient norm {norm} in a step over {', '.join(_ids(batches)) or 'no examples'}; "
+                "weights are unchanged. Try a lower --learning-rate, or --dtype float32"
+            )
+        factor = clip_factor(norm, self.spec.optimizer.max_grad_norm)
+        self._weights = self._optimizer.update(self._weights, gradients, learning_rate, factor)
+        self._dropout_key = next_key
+        self._bind()
+        mx.async_eval(self._weights, self._optimizer.state(), next_key)
+        return StepStats(loss, int(np.array(total)), norm, time.perf_counter() - start)
+
+    def evaluate(self, batches: Sequence[Batch]) -> EvalStats:
+        total, pending = mx.zeros(2), None
+        for batch in batches:
+            self._check_batch(batch)
+            hidden = target_rows(self.model.model(mx.array(batch.tokens), None), mx.array(batch.rows))
+            sums = loss_sums(self._head, hidden, mx.array(batch.targets), mx.array(batch.weights), self._rows)
+            total = total + sums
+            if pending is not None:
+                mx.eval(pending)  # at most one batch in flight: memory stays that of one
+            mx.async_eval(total)
+            pending = total
+        return EvalStats(float(np.array(total)[1]), sum(batch.target_tokens for batch in batches))
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        spec: GenerationSpec,
+        on_done: Callable[[int, Generation], None] | None = None,
+    ) -> list[Generation]:
+        vocabulary, longest = self.shape.vocab_size, self.shape.sliding_window
+        return generate(self.model, self._head, prompts, spec, vocabulary, longest, on_done)
+
+    def gradients(self, batches: Sequence[Batch]) -> dict[str, np.ndarray]:
+        self._require_adapter("gradients")
+        _, gradients = self._accumulate(batches, None)
+        return {name: np.array(value) for name, value in gradients.items()}
+
+    def logits(self, tokens: np.ndarray) -> np.ndarray:
+        hidden = self.model.model(mx.array(np.asarray(tokens, np.int32)), None)
+        return np.array(self._head(hidden).astype(mx.float32))
+
+    def adapter(self) -> dict[str, np.ndarray]:
+        return {name: np.array(value) for name, value in self._weights.items()}
+
+    def load_adapter(self, weights: Mapping[str, np.ndarray]) -> None:
+        if self._adapter is None:
+            raise AdapterError("this engine was built without an adapter; build it with the adapter's LoRA settings")
+        checked = checked_weights(self._adapter, weights)
+        self._weights = {name: checked[name] for name in self._weights}  # sums over them keep their order
+        self._bind()
+
+    def enable_adapter(self, enabled: bool) -> None:
+        self._enabled = enabled
+        if self._adapter is not None:
+            self._adapter.enable(enabled)
+
+    def save(self, directory: Path) -> None:
+        save_state(directory, self._state())
+
+    def restore(self, directory: Path) -> None:
+        state = read_state(directory, self._state())
+        self._dropout_key = state.pop("dropout_key")
+        self._optimizer.load_state(state)
+
+    def peak_memory_bytes(self) -> int:
+        return device.peak_memory_bytes()
+
+    def reset_peak_memory(self) -> None:
+        device.reset_peak_memory()
+
+    def _objective(
+        self, weights: Arrays, tokens: mx.array, rows: mx.array, targets: mx.array, row_weights: mx.array, key: mx.array
+    ) -> tuple[mx.array, mx.array]:
+        """(sum of weight * nll, sum of nll) of one micro-batch; `key` None means without dropout."""
+        assert self._adapter is not None
+        self._adapter.bind(weights)
+        with self._adapter.dropout(key):
+            hidden = target_rows(self.model.model(tokens, None), rows)
+        return training_loss(self._head, hidden, targets, row_weights, self._rows)
+
+    def _accumulate(self, batches: Sequence[Batch], key: mx.array | None) -> tuple[mx.array, Arrays]:
+        """Loss sum and gradients over the micro-batches, at most one of them in flight on the device."""
+        loss_sum = mx.array(0.0)
+        gradients = {name: mx.zeros(value.shape) for name, value in self._weights.items()}
+        keys = [None] * len(batches) if key is None else mx.random.split(key, len(batches) or 1)
+        self.model.train()
+        try:
+            for index, (batch, batch_key) in enumerate(zip(batches, keys, strict=False)):
+                self._check_batch(batch)
+                arrays = [mx.array(part) for part in (batch.tokens, batch.rows, batch.targets, batch.weights)]
+                (_, part_sum), part = self._loss_and_gradient(self._weights, *arrays, batch_key)
+                if index:
+                    mx.eval(gradients)
+                gradients = {name: value + part[name] for name, value in gradients.items()}
+                loss_sum = loss_sum + part_sum
+                mx.async_eval(gradients, loss_sum)
+        finally:
+            self.model.eval()
+            self._bind()
+        return loss_sum, gradients
+
+    def _check_batch(self, batch: Batch) -> None:
+        window = self.shape.sliding_window
+        if window is not None and batch.tokens.shape[1] > window:
+            raise ModelError(
+                f"a batch of {batch.tokens.shape[1]} tokens exceeds the model's sliding window of {window}, which the "
+                f"mlx engine does not slide; use --max-length {window} or less"
+            )
+        largest = max(int(batch.tokens.max()), int(batch.targets.max()))
+        if largest >= self.shape.vocab_size or min(int(batch.tokens.min()), int(batch.targets.min())) < 0:
+            raise ModelError(
+                f"a batch holds token id {largest}, the model's vocabulary has {self.shape.vocab_size}; "
+                "tokenizer and model do not belong together"
+            )
+
+    def _require_adapter(self, purpose: str) -> None:
+        if self._adapter is None or not self._enabled:
+            state = "is switched off" if self._adapter is not None else "was not built"
+            raise EngineError(f"{purpose} needs the adapter, which {state} in this engine")
+
+    def _has_dropout(self) -> bool:
+        return self.spec.lora is not None and self.spec.lora.dropout > 0
+
+    def _bind(self) -> None:
+        """Let the layers compute with the engine's weights again after a graph was traced."""
+        if self._adapter is not None:
+            self._adapter.bind(self._weights)
+
+    def _state(self) -> Arrays:
+        return self._optimizer.state() | {"dropout_key": self._dropout_key}
+
+
+def _ids(batches: Sequence[Batch]) -> list[str]:
+    return [example for batch in batches for example in batch.ids]

@@ -1,0 +1,113 @@
+"""LoRA (Hu et al. 2021) on the exact linear layers that `common.adapter` names, in PEFT's shapes.
+
+Matrices are kept as PEFT stores them, A (rank, in) and B (out, rank), in float32; nothing is renamed or transposed
+on the way to disk. Knows nothing of losses or optimizers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from common.adapter import adapted_linears, check_adapter, initial_adapter, lora_a_name, lora_b_name
+from common.architecture import ModelShape
+from common.engine import LoraSpec
+
+
+class LoraLinear(nn.Module):
+    """A frozen linear layer plus scale * B A x. Inactive, it is the base layer and nothing else."""
+
+    def __init__(self, base: nn.Module, scale: float, dropout: float) -> None:
+        super().__init__()
+        self.base = base
+        self.scale = scale
+        self.dropout = dropout
+        self.active = True
+        self._dropout_key: mx.array | None = None
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """(..., in) -> (..., out), in the dtype of `x`: the small matrices are cast, never the activations."""
+        out = self.base(x)
+        if not self.active:
+            return out
+        if self._dropout_key is not None and self.dropout:
+            keep = mx.random.bernoulli(1.0 - self.dropout, x.shape, key=self._dropout_key)
+            x = mx.where(keep, x * (1.0 / (1.0 - self.dropout)), mx.array(0, x.dtype))
+        low = x @ self.lora_a.astype(x.dtype).T
+        return out + (self.scale * low) @ self.lora_b.astype(x.dtype).T
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """The adapter's layers by module path, in model order."""
+
+    layers: dict[str, LoraLinear]
+    shape: ModelShape
+    spec: LoraSpec
+
+    def bind(self, weights: Mapping[str, mx.array]) -> None:
+        """Let the layers compute with `weights` (by PEFT name): arrays, or placeholders while a graph is traced."""
+        for path, layer in self.layers.items():
+            layer.lora_a, layer.lora_b = weights[lora_a_name(path)], weights[lora_b_name(path)]
+
+    def enable(self, enabled: bool) -> None:
+        for layer in self.layers.values():
+            layer.active = enabled
+
+    @contextmanager
+    def dropout(self, key: mx.array | None) -> Iterator[None]:
+        """Drop inputs inside the block, each layer by its own key; nothing is dropped when `key` is None.
+
+        Keys are explicit, not drawn from a global state, so that a layer recomputed by gradient checkpointing
+        drops the same inputs again and a resumed run the same as an uninterrupted one.
+        """
+        keys = [None] * len(self.layers) if key is None else mx.random.split(key, len(self.layers))
+        for layer, layer_key in zip(self.layers.values(), keys, strict=True):
+            layer._dropout_key = layer_key
+        try:
+            yield
+        finally:
+            for layer in self.layers.values():
+                layer._dropout_key = None
+
+
+def attach_adapter(model: nn.Module, shape: ModelShape, spec: LoraSpec) -> tuple[Adapter, dict[str, mx.array]]:
+    """Put LoRA layers into a frozen model in place. Returns them with their starting weights by PEFT name.
+
+    Raises AdapterError for target modules that do not exist or may not be adapted.
+    """
+    layers = {}
+    for linear in adapted_linears(shape, spec):
+        parent, leaf = _locate(model, linear.path)
+        layers[linear.path] = LoraLinear(parent[leaf], spec.scale, spec.dropout)
+        parent[leaf] = layers[linear.path]
+    adapter = Adapter(layers, shape, spec)
+    weights = to_device(initial_adapter(shape, spec))
+    adapter.bind(weights)
+    return adapter, weights
+
+
+def _locate(model: nn.Module, path: str) -> tuple[Any, str]:
+    """Module that holds the layer at `path`, and the layer's name in it."""
+    *parents, leaf = path.split(".")
+    module: Any = model
+    for name in parents:
+        module = module[int(name)] if name.isdigit() else module[name]
+    return module, leaf
+
+
+def checked_weights(adapter: Adapter, weights: Mapping[str, np.ndarray]) -> dict[str, mx.array]:
+    """Weights from disk or another engine as arrays. Raises AdapterError when names or shapes differ."""
+    check_adapter(weights, adapter.shape, adapter.spec)
+    return to_device(weights)
+
+
+def to_device(weights: Mapping[str, np.ndarray]) -> dict[str, mx.array]:
+    """Numpy arrays by name as float32 MLX arrays."""
+    return {name: mx.array(np.asarray(value, np.float32)) for name, value in weights.items()}

@@ -1,0 +1,96 @@
+"""The output head and the cross-entropy, on target rows only and a chunk of them at a time.
+
+Neither (B, T, V) logits nor logits of all N target rows ever exist: a chunk's logits give its losses and, in
+training, at once the gradient of its hidden states (they are the only thing upstream needs), and are gone before
+the next chunk starts. Knows nothing of batches' origin or of the optimizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+
+CHUNK_LOGITS = 1 << 24  # logits in one chunk, 64 MiB in float32; about five times that is alive in training
+
+Head = Callable[[mx.array], mx.array]
+
+
+def chunk_rows(vocab_size: int) -> int:
+    """Target rows whose logits are computed at once (at least 16, a multiple of 16)."""
+    return max(16, CHUNK_LOGITS // vocab_size // 16 * 16)
+
+
+def target_rows(hidden: mx.array, rows: mx.array) -> mx.array:
+    """(B, T, H) hidden states -> (N, H), those at the flat indices `rows`."""
+    return hidden.reshape(-1, hidden.shape[-1])[rows]
+
+
+def negative_log_likelihood(logits: mx.array, targets: mx.array) -> mx.array:
+    """(N, V) logits and (N,) targets -> (N,) float32 nats."""
+    logits = logits.astype(mx.float32)
+    chosen = mx.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
+    return mx.logsumexp(logits, axis=-1) - chosen
+
+
+def loss_sums(head: Head, hidden: mx.array, targets: mx.array, weights: mx.array, rows: int) -> mx.array:
+    """[sum of weight * nll, sum of nll over rows with a weight] of (N, H) hidden states, for evaluation."""
+    total = mx.zeros(2)
+    for start in range(0, targets.size, rows):
+        part = slice(start, start + rows)
+        chunk = mx.depends(hidden[part], total)
+        nll = negative_log_likelihood(head(chunk), targets[part])
+        total = total + _sums(nll, weights[part])
+    return total
+
+
+def _sums(nll: mx.array, weights: mx.array) -> mx.array:
+    return mx.stack([(weights * nll).sum(), mx.where(weights != 0, nll, 0.0).sum()])
+
+
+def training_loss(
+    head: Head, hidden: mx.array, targets: mx.array, weights: mx.array, rows: int
+) -> tuple[mx.array, mx.array]:
+    """(sum of weight * nll, sum of nll over rows with a weight); only the first has a gradient, to `hidden`.
+
+    That gradient, (softmax - onehot) * weight times the head's weights, is computed in the forward pass while a
+    chunk's logits are at hand (as in Liger Kernel, Hsu et al. 2024), and scaled by what comes from above later.
+    """
+
+    def forward(hidden: mx.array) -> tuple[mx.array, mx.array]:
+        total = mx.zeros(2)
+        gradients: list[mx.array] = []
+        for start in range(0, targets.size, rows):
+            part = slice(start, start + rows)
+            chunk = hidden[part]
+            if gradients:  # one chunk after the other: logits of the next only when these are used up
+                chunk = mx.depends(chunk, [total, gradients[-1]])
+            nll, gradient = _loss_and_gradient(head, chunk, targets[part], weights[part])
+            total = total + _sums(nll, weights[part])
+            gradients.append(gradient)
+        return total, mx.concatenate(gradients)
+
+    def backward(primals: mx.array, cotangents: list[mx.array], outputs: list[mx.array]) -> mx.array:
+        gradient = outputs[1]
+        return (gradient.astype(mx.float32) * cotangents[0][0]).astype(gradient.dtype)
+
+    fused: Any = mx.custom_function(forward)
+    fused.vjp(backward)
+    sums, _ = fused(hidden)
+    return sums[0], mx.stop_gradient(sums[1])
+
+
+def _loss_and_gradient(head: Head, hidden: mx.array, targets: mx.array, weights: mx.array) -> tuple[mx.array, mx.array]:
+    """nll (N,) float32 and d(sum of weight * nll)/d(hidden) (N, H). Logits are turned into their gradient in place."""
+    raw = head(hidden)
+    logits = raw.astype(mx.float32)
+    chosen = mx.take_along_axis(logits, targets[:, None], axis=-1)
+    largest = mx.max(logits, axis=-1, keepdims=True)
+    exponentials = mx.exp(mx.depends(logits, chosen) - largest)
+    total = exponentials.sum(axis=-1, keepdims=True)
+    nll = (largest + mx.log(total) - chosen)[:, 0]
+    difference = exponentials * (weights[:, None] / total)
+    difference = difference.at[mx.arange(targets.size), targets].add(-weights)
+    _, (gradient,) = mx.vjp(head, [hidden], [difference.astype(raw.dtype)])
+    return nll, gradient
