@@ -90,7 +90,7 @@ def quantity(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}".replace("-", "−")
     if isinstance(value, list | tuple):
-        return ", ".join(quantity(item) for item in value)
+        return ", ".join(quantity(item) for item in value) or "none"
     return str(value)
 
 

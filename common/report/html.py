@@ -6,6 +6,7 @@ forbids scripts and requests by its content security policy, so that even a hole
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 LISTED_PREDICTIONS = 300
 LISTED_CHARACTERS = 220
+_HYPHENATED = re.compile(r"\b(Lead|ROUGE)-(?=\w)")  # names that a line must not break
 
 
 def render_html(content: ReportContent) -> str:
@@ -99,6 +101,7 @@ def _template() -> Template:
     )
     filters: dict[str, Any] = {
         "visible": lambda value: visible(str(value)),
+        "unbroken": lambda value: _HYPHENATED.sub("\\1\u2011", visible(str(value))),
         "one_line": lambda value: one_line(str(value), LISTED_CHARACTERS),
         "decimal": decimal,
         "signed": signed,

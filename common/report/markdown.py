@@ -36,7 +36,7 @@ def render_markdown(content: ReportContent) -> str:
         markdown_text(verdict.sentence),
         markdown_text(verdict.detectable),
         _bullets(verdict.warnings),
-        _bullets(" ".join(part for part in figure if part) for figure in key_figures(run, verdict)),
+        _table(Table(("key figure", "value", ""), tuple(key_figures(run, verdict)))),
         *_scores(content),
         *_section("Training", [_image(content, name) for name in ("loss", "health")]),
         *_section(
@@ -114,8 +114,8 @@ def _image(content: ReportContent, name: str) -> str:
     return f"![{markdown_text(plot.title)}](plots/{name}.png)\n\n{markdown_text(plot.caption)}"
 
 
-def _bullets(lines: Sequence[str] | object) -> str:
-    return "\n".join(f"- {markdown_text(line)}" for line in lines)  # type: ignore[attr-defined]
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {markdown_text(line)}" for line in lines)
 
 
 def _facts(rows: Sequence[tuple[str, str]]) -> str:

@@ -37,7 +37,7 @@ STOP_COLOURS = {"eos": TUNED, "length": BASE, "error": WARNING}
 
 WIDTH = 5.4  # inches; at 72 points an inch and 10.5 point text it is readable at 350 pixels
 MOST_POINTS = 600  # of a curve; more only make the file bigger
-STYLE: dict[str, Any] = {
+STYLE: Any = {  # matplotlib types its settings name by name
     "font.size": 10.5,
     "font.family": ["DejaVu Sans"],
     "text.parse_math": False,
@@ -115,7 +115,25 @@ def thinned(steps: Values, values: Values) -> tuple[Values, Values]:
     return steps[keep], values[keep]
 
 
+def word_counts(texts: Sequence[str]) -> Values:
+    """Words of each text as the Unicode scorer counts them (also in scripts without spaces)."""
+    from common.metrics.tokens import get_tokenizer
+
+    words = get_tokenizer("unicode").words
+    return np.array([len(words(text)) for text in texts], dtype=float)
+
+
+def histogram(panel: Any, values: Values, edges: Values, colour: str, centre: float) -> None:
+    """Bars of how many examples fall between `edges` (beyond the ends counts into the outer bars), `centre` marked."""
+    panel.hist(np.clip(values, edges[0], edges[-1]), edges, color=colour, edgecolor=PAPER, linewidth=0.6)
+    panel.axvline(centre, color=INK, linewidth=1.6)
+    panel.set_ylabel("examples", fontsize=9.5)
+    panel.grid(visible=False, axis="x")
+    whole_counts(panel)
+
+
 def whole_counts(panel: Any) -> None:
+    """Whole numbers on the upright axis."""
     from matplotlib.ticker import MaxNLocator
 
     panel.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))

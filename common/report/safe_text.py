@@ -10,8 +10,8 @@ import re
 
 _LINE_BREAK = re.compile("\r\n?|[\u2028\u2029\x0b\x0c\x85]")
 _UNSAFE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
-_MARKDOWN = re.compile(r"([\\`*_\[\]|~$])")
-_LINE_START = re.compile(r"^(\s*)([#+\-=>]|\d+(?=[.)]))", re.MULTILINE)
+_MARKDOWN = re.compile(r"([\\`*_|~$]|\](?=[(\[:]))")
+_LINE_START = re.compile(r"^(\s*)([#+\-=]|\d+(?=[.)](?:\s|$)))", re.MULTILINE)
 
 
 def visible(text: str) -> str:
@@ -40,7 +40,10 @@ def one_line(text: str, limit: int = 0) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """`visible` text that a Markdown reader shows as it stands: nothing in it marks up, links or becomes HTML."""
+    """`visible` text that a Markdown reader shows as it stands: nothing in it marks up, links or becomes HTML.
+
+    Brackets stay unless something that makes them a link follows.
+    """
     text = visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = _MARKDOWN.sub(r"\\\1", text)
     return _LINE_START.sub(lambda match: match[1] + _escaped_start(match[2]), text)

@@ -116,7 +116,7 @@ def key_figures(run: RunFiles, verdict: Verdict) -> list[tuple[str, str, str]]:
     figures = []
     tuned = mapping(mapping(run.results.get("systems")).get(run.main_system))
     if (score := read_interval(tuned.get("rouge1"))) is not None:
-        figures.append(("ROUGE-1", f"{score.mean:.1f}", f"95 % interval {score.bounds}" if score.bounds else ""))
+        figures.append(("ROUGE-1", f"{score.mean:.1f}", score.bounds))
     for item in verdict.comparisons[:2]:
         label = system_label(item.other)
         figures.append((f"against {label}", f"{item.difference.mean:+.1f}".replace("-", "−"), item.difference.bounds))

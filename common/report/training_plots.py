@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from common.report.formats import ROUGE_METRICS, decimal, duration, metric_label
+from common.report.formats import ROUGE_METRICS, decimal, duration, metric_label, share
 from common.report.plot_style import (
     BASE,
+    INK,
     MUTED,
     REFERENCE,
     TUNED,
@@ -45,7 +46,8 @@ def loss_plot(metrics: Sequence[Mapping[str, Any]]) -> Plot | None:
         panels[-1].plot(*thinned(rate_steps, rates), color=MUTED, linewidth=1.6)
         panels[-1].set_title("learning rate")
         panels[-1].set_ylim(bottom=0)
-        panels[-1].ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=False)
+        panels[-1].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        panels[-1].locator_params(axis="y", nbins=3)
     panels[-1].set_xlabel("step")
     return Plot("loss", "Loss and learning rate", _loss_caption((steps, losses), (dev_steps, dev_losses)), figure)
 
@@ -91,13 +93,11 @@ def health_plot(run: RunFiles) -> Plot | None:
         return None
     figure, (upper, lower) = new_figure(2, 3.3, sharex=True)
     upper.plot(*thinned(norm_steps, norms), color=TUNED, linewidth=1.1)
-    upper.set_title("gradient norm before clipping")
     clip = finite(run.setting("training.max_grad_norm"))
-    if clip and len(norms) and norms.max() > clip:
-        upper.axhline(clip, color=MUTED, linewidth=1, linestyle="--")
-        upper.annotate(
-            "clipped above", (1, clip), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=9
-        )
+    clipped = bool(clip and len(norms) and norms.max() > clip)
+    if clipped:
+        upper.axhline(clip, color=INK, linewidth=1.2, linestyle="--")
+    upper.set_title("gradient norm" + (f" (dashed: clipped at {clip:g})" if clipped else ""))
     upper.set_ylim(bottom=0)
     lower.plot(*thinned(speed_steps, speeds), color=TUNED, linewidth=1.1)
     lower.set_title("tokens a second")
@@ -106,4 +106,5 @@ def health_plot(run: RunFiles) -> Plot | None:
     seconds = training_seconds(run)
     spent = f" Training steps took {duration(seconds)}." if seconds else ""
     typical = f"Typical speed {np.median(speeds):,.0f} tokens a second." if len(speeds) else ""
-    return Plot("health", "Gradient and speed", (typical + spent).strip(), figure)
+    part = f" {share((norms > clip).sum(), len(norms))} of the steps were clipped." if clip and clipped else ""
+    return Plot("health", "Gradient and speed", (typical + spent + part).strip(), figure)

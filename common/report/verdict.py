@@ -95,9 +95,7 @@ def judge(run: RunFiles) -> Verdict:
     return Verdict(tone, headline, sentence[:1].upper() + sentence[1:] + "." * bool(sentence), warnings, comparisons)
 
 
-def read_comparisons(
-    results: Mapping[str, Any], system: str = "tuned", metric: str = "rouge1"
-) -> list[Comparison]:
+def read_comparisons(results: Mapping[str, Any], system: str = "tuned", metric: str = "rouge1") -> list[Comparison]:
     """Every difference of `system` in results.json, the untuned model first, earlier runs last."""
     found = []
     for name, measures in mapping(results.get("differences")).items():
@@ -134,7 +132,7 @@ def _headline(comparisons: Sequence[Comparison]) -> tuple[Tone, str]:
     if base == "unclear":
         return "bad", "No clear gain over the untuned model"
     if beats_copying:
-        return "good", f"Fine-tuning helped: better than the untuned model, {names.replace(' and ', ' and than ')}"
+        return "good", f"Fine-tuning helped: better than the untuned model, {names}"
     if not copying:
         return "good", "Fine-tuning helped: better than the untuned model"
     return "mixed", f"Better than the untuned model, but not better than {missed}"

@@ -69,7 +69,13 @@ def write_training(path: Path, steps: int = 90, planned: int = 90, dev: bool = T
         "device": {"kind": "cpu", "name": "CPU, 2 threads", "memory_bytes": 0, "compute_dtype": "float32"},
         "parameters": 134_515_008,
         "trainable_parameters": 4_884_480,
-        "training_data": {"examples": 180, "tokens": 41234, "target_tokens": 4630, "cut_examples": 2, "long_summaries": []},
+        "training_data": {
+            "examples": 180,
+            "tokens": 41234,
+            "target_tokens": 4630,
+            "cut_examples": 2,
+            "long_summaries": [],
+        },
     }
     (path / "environment.json").write_text(json.dumps(environment), encoding="utf-8")
     noise = random.Random(1)
@@ -108,7 +114,9 @@ def write_predictions(path: Path, examples: list[Example], texts: list[str], sto
     return scores
 
 
-def write_evaluation(path: Path, examples: list[Example] | None = None, tuned: list[str] | None = None) -> dict[str, Any]:
+def write_evaluation(
+    path: Path, examples: list[Example] | None = None, tuned: list[str] | None = None
+) -> dict[str, Any]:
     """predictions*.csv and results.json of tuned, untuned, Lead-1 and Lead-3; returns the results."""
     path.mkdir(parents=True, exist_ok=True)
     examples = examples or corpus()
