@@ -9,10 +9,12 @@ STAMP := $(VENV)/.installed
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt scripts/install.sh
-	PYTHON=$(PYTHON) sh scripts/install.sh $(VENV)
+	PYTHON=$(PYTHON) sh scripts/install.sh $(VENV) all
 	@touch $(STAMP)
 
-demo: $(STAMP)
+# The demo needs only what `pip install .` brings, so it installs no more than that.
+demo:
+	@[ -f $(STAMP) ] || PYTHON=$(PYTHON) sh scripts/install.sh $(VENV) plain
 	$(BIN)/sumkit demo
 
 lint: $(STAMP)

