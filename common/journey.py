@@ -1,12 +1,18 @@
-"""Train, then evaluate, then report: one outcome for `sumkit train` and for the demo."""
+"""Train, then evaluate, then report: one outcome for `sumkit train` and for the demo.
+
+`launch` runs it in a supervised child process (`python -m common.worker`), so that running out of memory, which
+can end a process without an exception, leads to a retry.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from common.evaluate import score_table
 from common.loaded_run import load_run
@@ -16,6 +22,8 @@ from common.run_evaluation import EvalOptions, evaluate_run
 from common.settings import RunConfig
 from common.training import Finished, default_run_path, train_run
 
+Style = Literal["text", "json", "demo"]
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -24,6 +32,40 @@ class Outcome:
     exit_code: int
     text: str = ""
     summary: dict[str, Any] = field(default_factory=dict)
+
+
+def launch(config: RunConfig, resume: bool, style: Style) -> int:
+    """Train, evaluate and print, in a supervised child where that helps; returns the exit status."""
+    from common.config import to_dict
+    from common.supervise import should_supervise, supervise
+
+    path = Path(config.output.run) if config.output.run else default_run_path(config)
+    config = dataclasses.replace(config, output=dataclasses.replace(config.output, run=str(path)))
+    if not should_supervise():
+        return run_and_print(config, resume, style)
+    order = json.dumps({"config": to_dict(config), "resume": resume, "style": style})
+    return supervise([sys.executable, "-m", "common.worker", order], path)
+
+
+def run_and_print(config: RunConfig, resume: bool, style: Style) -> int:
+    """Train and evaluate in this process and print the outcome on stdout."""
+    import click
+
+    from common.demo import before_and_after, next_commands
+
+    outcome = train_and_evaluate(config, resume)
+    if outcome.exit_code:
+        return outcome.exit_code
+    if style == "json":
+        click.echo(json.dumps(outcome.summary))
+        return 0
+    run = Path(outcome.summary["run"])
+    if style == "demo":
+        click.echo(f"{before_and_after(run)}\n")
+    click.echo(outcome.text)
+    if style == "demo":
+        click.echo(f"\n{next_commands(run)}")
+    return 0
 
 
 def train_and_evaluate(config: RunConfig, resume: bool = False) -> Outcome:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.data.sources import load_examples, load_splits
+from common.data.sources import SPLITS, Split, load_examples, load_splits
 from common.errors import DataError
 from common.evaluate import MultiReference, best_base_template, evaluate_systems, results_of, write_evaluation
 from common.loaded_run import LoadedRun
@@ -73,19 +73,26 @@ def evaluation_examples(config: RunConfig, options: EvalOptions) -> tuple[list[E
     which can only favour the untuned model.
     """
     seed = config.training.seed
-    if options.data:
-        settings = dataclasses.replace(config.data, data=options.data)
-        split = options.split or "test"
+    settings = dataclasses.replace(config.data, data=options.data) if options.data else config.data
+    if options.data and (options.split or Path(options.data).is_file()):
+        split = split_name(options.split or "test")
         examples, _ = load_examples(options.data, settings, split, seed)
         chosen = subset(examples, options.limit, seed)
         return chosen, split, chosen[:TEMPLATE_SAMPLE]
-    splits = load_splits(config.data, seed)
-    split = options.split or ("test" if splits.test else "dev")
-    sets = {"train": splits.train, "dev": splits.dev, "test": splits.test}
-    if split not in sets or not sets[split]:
-        there = ", ".join(name for name, rows in sets.items() if rows)
-        raise DataError(f"split {split!r} is not in {config.data.data}; there are {there}")
-    chosen = subset(sets[split], options.limit, seed)
+    splits = load_splits(settings, seed, require_train=False)
+    split = split_name(options.split) if options.split else ("test" if splits.test else "dev")
+    if not splits.get(split):
+        there = ", ".join(name for name in SPLITS if splits.get(name))
+        raise DataError(f"split {split!r} is not in {settings.data}; there are {there}")
+    chosen = subset(splits.get(split), options.limit, seed)
     sample = splits.dev if split == "test" and splits.dev else chosen
     note(f"evaluating on {len(chosen)} {split} documents")
     return chosen, split, list(sample[:TEMPLATE_SAMPLE])
+
+
+def split_name(given: str) -> Split:
+    """A split by the name a user typed. Raises DataError for an unknown one."""
+    for split in SPLITS:
+        if given == split:
+            return split
+    raise DataError(f"--split {given!r} is unknown; use {', '.join(SPLITS)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -21,15 +20,7 @@ def command(run: Path, engine: str, as_json: bool) -> int:
       sumkit demo
       sumkit demo --run runs/demo-mlx --engine mlx
     """
-    from common.demo import before_and_after, demo_config, next_commands
-    from common.journey import train_and_evaluate
+    from common.demo import demo_config
+    from common.journey import launch
 
-    outcome = train_and_evaluate(demo_config(run, engine), resume=True)
-    if outcome.exit_code:
-        return outcome.exit_code
-    if as_json:
-        click.echo(json.dumps(outcome.summary))
-        return 0
-    click.echo(before_and_after(run))
-    click.echo(f"\n{outcome.text}\n\n{next_commands(run)}")
-    return 0
+    return launch(demo_config(run, engine), resume=True, style="json" if as_json else "demo")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -58,16 +57,9 @@ def run(
     if resume and flags.get("run") and not config_file and not recipe:
         flags = {**_stored_flags(Path(flags["run"])), **{k: v for k, v in flags.items() if v is not None}}
     config = config_from(flags, config_file, recipe, engine)
-    from common.journey import train_and_evaluate
+    from common.journey import launch
 
-    outcome = train_and_evaluate(config, resume)
-    if outcome.exit_code:
-        return outcome.exit_code
-    if as_json:
-        click.echo(json.dumps(outcome.summary))
-    else:
-        click.echo(outcome.text)
-    return 0
+    return launch(config, resume, "json" if as_json else "text")
 
 
 def _stored_flags(run: Path) -> dict[str, Any]:
