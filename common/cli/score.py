@@ -1,0 +1,151 @@
+"""`sumkit score`: any system's summaries against references, with intervals, and against simple baselines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+if TYPE_CHECKING:
+    from common.metrics.paired_files import Pairs
+    from common.metrics.rouge import RougeScores
+
+NAMES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum", "bleu": "BLEU",
+         "chrf": "chrF", "meteor": "METEOR", "lead1": "Lead-1", "lead3": "Lead-3"}  # fmt: skip
+
+
+@click.command("score")
+@click.option("--predictions", "-p", required=True, type=click.Path(path_type=Path), metavar="FILE",
+              help="Rows with id and prediction (JSONL or CSV).")  # fmt: skip
+@click.option("--references", "-r", required=True, type=click.Path(path_type=Path), metavar="FILE",
+              help="Rows with id and summary, or references (a list); document too for baselines.")  # fmt: skip
+@click.option("--multi-reference", type=click.Choice(["best", "mean"]), default="best", show_default=True,
+              help="With several references: the one with the best ROUGE-1, or the mean over them.")  # fmt: skip
+@click.option("--tokenizer", type=click.Choice(["auto", "rouge-score", "unicode"]), default="auto", show_default=True,
+              help="Words of ROUGE: rouge-score's (English), or Unicode words (any script).")  # fmt: skip
+@click.option("--also", multiple=True, type=click.Choice(["bleu", "chrf", "meteor"]),
+              help="A further score; may be given several times.")  # fmt: skip
+@click.option("--prediction-column", default="prediction", show_default=True, metavar="NAME")
+@click.option("--reference-column", default="", metavar="NAME", help="Instead of references or summary.")
+@click.option("--per-example", type=click.Path(path_type=Path), metavar="FILE.jsonl",
+              help="Also write the scores of each id there.")  # fmt: skip
+@click.option("--seed", default=0, show_default=True, help="Of the bootstrap behind the intervals.")
+@click.option("--json", "as_json", is_flag=True, help="Print the scores as one JSON document.")
+def command(
+    predictions: Path,
+    references: Path,
+    multi_reference: Literal["best", "mean"],
+    tokenizer: Literal["auto", "rouge-score", "unicode"],
+    also: tuple[str, ...],
+    prediction_column: str,
+    reference_column: str,
+    per_example: Path | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Score any system's summaries: ROUGE F1 in percent with 95 % intervals.
+
+    The files are joined on id; a missing, extra or repeated id is an error. Where the references file also holds
+    each document, Lead-1 and Lead-3 are scored beside the system.
+
+    \b
+    Examples:
+      sumkit score --predictions out.jsonl --references test.jsonl
+      sumkit score -p runs/demo/predictions.csv -r test.jsonl --also bleu --also chrf
+      sumkit score -p out.csv -r test.csv --json --per-example scores.jsonl
+    """
+    from common.metrics.paired_files import read_pairs
+    from common.metrics.rouge import rouge_scores
+
+    pairs = read_pairs(predictions, references, prediction_column, reference_column)
+    rouge = rouge_scores(pairs.predictions, pairs.references, multi_reference=multi_reference, tokenizer=tokenizer)
+    results = _results(pairs, rouge, multi_reference, also, seed)
+    if per_example:
+        _write_per_example(per_example, pairs, rouge)
+    click.echo(json.dumps(results) if as_json else _table(results, also))
+
+
+def _results(
+    pairs: Pairs, rouge: RougeScores, multi_reference: Literal["best", "mean"], also: tuple[str, ...], seed: int
+) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from common.metrics import external
+    from common.metrics.bootstrap import bootstrap_intervals
+
+    results: dict[str, Any] = {"examples": len(pairs.ids)}
+    for measure, interval in bootstrap_intervals(rouge.fmeasure, seed=seed).items():
+        results[measure] = asdict(interval)
+    for name in also:
+        score = {"bleu": external.bleu, "chrf": external.chrf, "meteor": external.meteor}[name](
+            pairs.predictions, pairs.references
+        )
+        results[name] = {**asdict(score.interval), "signature": score.signature}
+        if score.note:
+            click.echo(f"{NAMES[name]}: {score.note}", err=True)
+    results["tokenizer"] = rouge.tokenizer
+    results["multi_reference"] = multi_reference
+    results["empty_predictions"] = sum(not text.strip() for text in pairs.predictions)
+    if pairs.documents is not None:
+        results.update(_against_baselines(pairs, rouge, multi_reference, seed))
+    return results
+
+
+def _against_baselines(
+    pairs: Pairs, rouge: RougeScores, multi_reference: Literal["best", "mean"], seed: int
+) -> dict[str, Any]:
+    """Lead-1 and Lead-3 by the same scorer, and the system's paired difference to each."""
+    from dataclasses import asdict
+
+    from common.metrics.baselines import lead
+    from common.metrics.bootstrap import bootstrap_intervals, paired_difference
+    from common.metrics.rouge import rouge_scores
+
+    found: dict[str, Any] = {"baselines": {}, "differences": {}}
+    tokenizer: Literal["rouge-score", "unicode"] = "unicode" if rouge.tokenizer.startswith("unicode") else "rouge-score"
+    for name, units in (("lead1", 1), ("lead3", 3)):
+        texts = lead(pairs.documents or [], units)
+        scores = rouge_scores(texts, pairs.references, multi_reference=multi_reference, tokenizer=tokenizer).fmeasure
+        intervals = bootstrap_intervals(scores, seed=seed)
+        found["baselines"][name] = {measure: asdict(interval) for measure, interval in intervals.items()}
+        found["differences"][name] = {
+            measure: asdict(paired_difference(rouge.fmeasure[measure], values, seed=seed))
+            for measure, values in scores.items()
+        }
+    return found
+
+
+def _write_per_example(path: Path, pairs: Pairs, rouge: RougeScores) -> None:
+    from common.files import write_text
+
+    lines = []
+    for index, identifier in enumerate(pairs.ids):
+        row: dict[str, Any] = {"id": identifier}
+        row.update({measure: round(float(values[index]), 6) for measure, values in rouge.fmeasure.items()})
+        if rouge.reference[index] >= 0:
+            row["reference"] = int(rouge.reference[index])
+        row["empty"] = not pairs.predictions[index].strip()
+        lines.append(json.dumps(row) + "\n")
+    write_text(path, "".join(lines))
+
+
+def _table(results: dict[str, Any], also: tuple[str, ...]) -> str:
+    measures = [*("rouge1", "rouge2", "rougeL", "rougeLsum"), *also]
+    lines = [f"{results['examples']} examples", f"{'':<12}{'mean':>7}   95 % interval"]
+    lines += [_line(NAMES[measure], results[measure]) for measure in measures]
+    for name, scores in results.get("baselines", {}).items():
+        lines += ["", f"{NAMES[name]}, and the difference to it"]
+        for measure in ("rouge1", "rouge2", "rougeL", "rougeLsum"):
+            difference = results["differences"][name][measure]
+            change = f"{difference['mean']:+7.2f}   [{difference['low']:+.2f}, {difference['high']:+.2f}]"
+            lines.append(f"{_line(NAMES[measure], scores[measure]):<42}{change}   p {difference['p_value']:.4f}")
+    lines += ["", f"words: {results['tokenizer']}", f"several references: {results['multi_reference']}"]
+    if results["empty_predictions"]:
+        lines.append(f"{results['empty_predictions']} predictions are empty and count as 0")
+    return "\n".join(lines)
+
+
+def _line(name: str, interval: dict[str, float]) -> str:
+    return f"{name:<12}{interval['mean']:>7.2f}   [{interval['low']:.2f}, {interval['high']:.2f}]"

@@ -1,0 +1,128 @@
+"""Scores that other packages define: BLEU and chrF by sacrebleu, METEOR by nltk.
+
+The packages are imported when asked for. Each result names how it was computed, because figures of these scores are
+comparable under equal settings only. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import DataError, EngineError
+from common.metrics.bootstrap import Interval, bootstrap_interval
+from common.metrics.tokens import get_tokenizer
+
+RESAMPLES = 1000
+NO_WORDNET = (
+    "WordNet was not found: METEOR without its synonym stage, by exact words and stems only. "
+    "To have it, put nltk's wordnet corpus under corpora/wordnet in a folder that the variable NLTK_DATA names."
+)
+
+
+@dataclass(frozen=True)
+class ExternalScore:
+    """A score in percent with its 95 % interval.
+
+    per_example   (examples,); for BLEU and chrF the score of the sentence alone, whose mean is not `interval.mean`
+    signature     settings and version, to be quoted with the figure
+    note          what a reader must know, empty where there is nothing
+    """
+
+    interval: Interval
+    per_example: NDArray[np.float64]
+    signature: str
+    note: str = ""
+
+
+def bleu(predictions: Sequence[str], references: Sequence[str | Sequence[str]]) -> ExternalScore:
+    """Corpus BLEU (Papineni et al. 2002, sacrebleu's 13a tokenizer). Raises DataError, EngineError."""
+    _need_sacrebleu()
+    from sacrebleu.metrics import BLEU
+
+    return _sacrebleu_score(BLEU(), BLEU(effective_order=True), predictions, references)
+
+
+def chrf(predictions: Sequence[str], references: Sequence[str | Sequence[str]]) -> ExternalScore:
+    """Corpus chrF2 (Popović 2015), for any script. Raises DataError, EngineError."""
+    _need_sacrebleu()
+    from sacrebleu.metrics import CHRF
+
+    return _sacrebleu_score(CHRF(), CHRF(), predictions, references)
+
+
+def meteor(predictions: Sequence[str], references: Sequence[str | Sequence[str]]) -> ExternalScore:
+    """METEOR (Banerjee and Lavie 2005) as nltk computes it, best over the references, on lower-cased words.
+
+    Synonyms come from WordNet where nltk finds it on this machine; where there is none the score is made without
+    them and says so in `note`. Raises DataError.
+    """
+    from nltk.translate.meteor_score import meteor_score
+
+    groups = _groups(predictions, references)
+    wordnet = _find_wordnet()
+    words = get_tokenizer("unicode").words
+    scores = np.array(
+        [
+            100 * meteor_score([words(text) for text in group], words(prediction), wordnet=wordnet or _NoSynonyms())
+            for prediction, group in zip(predictions, groups, strict=True)
+        ]
+    )
+    signature = f"meteor|nltk|alpha:0.9|beta:3|gamma:0.5|synonyms:{'wordnet' if wordnet else 'none'}"
+    return ExternalScore(bootstrap_interval(scores), scores, signature, "" if wordnet else NO_WORDNET)
+
+
+class _NoSynonyms:
+    """Stands where nltk expects WordNet, and knows no word."""
+
+    def synsets(self, word: str) -> list[Any]:
+        return []
+
+
+def _find_wordnet() -> Any:
+    """nltk's reader of WordNet, or None where it is not on this machine."""
+    from nltk.corpus import wordnet
+
+    try:
+        wordnet.synsets("dog")
+    except LookupError:
+        return None
+    return wordnet
+
+
+def _sacrebleu_score(
+    corpus_metric: Any, sentence_metric: Any, predictions: Sequence[str], references: Sequence[str | Sequence[str]]
+) -> ExternalScore:
+    groups = _groups(predictions, references)
+    most = max(len(group) for group in groups)
+    streams = [[group[place] if place < len(group) else None for group in groups] for place in range(most)]
+    hypotheses = list(predictions)
+    score = corpus_metric.corpus_score(hypotheses, streams, n_bootstrap=RESAMPLES if len(groups) > 1 else 1)
+    described = json.loads(score.format(is_json=True, signature=corpus_metric.get_signature().format()))
+    half = float(described["confidence_var"]) if len(groups) > 1 else 0.0
+    per_example = np.array(
+        [sentence_metric.sentence_score(text, group).score for text, group in zip(hypotheses, groups, strict=True)]
+    )
+    interval = Interval(score.score, max(0.0, score.score - half), min(100.0, score.score + half))
+    return ExternalScore(interval, per_example, f"{described['name']}|{described['signature']}")
+
+
+def _groups(predictions: Sequence[str], references: Sequence[str | Sequence[str]]) -> list[list[str]]:
+    groups = [[given] if isinstance(given, str) else list(given) for given in references]
+    if len(predictions) != len(groups):
+        raise DataError(f"{len(predictions)} predictions for {len(groups)} references: they must be paired one to one")
+    if not groups or not all(groups):
+        raise DataError("every example needs at least one reference, and there must be at least one example")
+    return groups
+
+
+def _need_sacrebleu() -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("sacrebleu") is None:
+        raise EngineError("BLEU and chrF need sacrebleu. Install it with: pip install 'sumkit[metrics]'")

@@ -1,0 +1,146 @@
+"""Predictions and references from two files, paired by id: one of each for every id, or an error that names the ids.
+
+Pairing by position is how summaries come to be scored against the wrong article; it is not offered. Knows nothing of
+scores.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from common.data.files import read_table
+from common.data.read_jsonl import kind_of
+from common.data.table import Row, Table, shown
+from common.errors import DataError
+
+Value = TypeVar("Value")
+SHOWN = 10  # ids and rows listed in a message
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Everything in the order of the reference file. `documents` is None where the file holds none."""
+
+    ids: list[str]
+    predictions: list[str]
+    references: list[list[str]]
+    documents: list[str] | None
+
+
+def read_pairs(
+    predictions: Path, references: Path, prediction_column: str = "prediction", reference_column: str = ""
+) -> Pairs:
+    """Read and join the two files (JSONL, JSON, CSV, TSV or Parquet) on `id`.
+
+    References are `references` (a list; in CSV a JSON list) where a row has them, else `summary`, or the column
+    named. Raises DataError that lists every broken row with its line, and counts and names missing, extra and
+    duplicate ids.
+    """
+    columns = (reference_column,) if reference_column else ("references", "summary")
+    ours = _read(predictions, (prediction_column,))
+    theirs = _read(references, columns)
+    texts = _by_id(predictions, ours, lambda row: _text(row.values.get(prediction_column), prediction_column))
+    accepted = _by_id(references, theirs, lambda row: _references(row, columns))
+    problems = []
+    missing = [name for name in accepted if name not in texts]
+    if missing:
+        problems.append(
+            f"{predictions}: ids without a prediction: {len(missing)} of {len(accepted)} ({_listed(missing)}); "
+            "a generation that failed is written as an empty text, and counts as 0"
+        )
+    extra = [name for name in texts if name not in accepted]
+    if extra:
+        problems.append(f"{predictions}: ids that {references} does not have: {len(extra)} ({_listed(extra)})")
+    if problems:
+        raise DataError("\n".join(problems))
+    if not accepted:
+        raise DataError(f"{references}: holds no rows; there is nothing to score")
+    return Pairs(list(accepted), [texts[name] for name in accepted], list(accepted.values()), _documents(theirs))
+
+
+def _read(path: Path, columns: Sequence[str]) -> Table:
+    table = read_table(path)
+    if table.rows:
+        for choices in (("id",), columns):
+            if not set(choices) & set(table.columns):
+                raise DataError(
+                    f"{path}: has no column {' or '.join(choices)}; its columns are {', '.join(table.columns)}. "
+                    "Rename one of them, or name it with --prediction-column or --reference-column"
+                )
+    return table
+
+
+def _by_id(path: Path, table: Table, value_of: Callable[[Row], Value]) -> dict[str, Value]:
+    """Values by id, in file order. Raises DataError with all broken rows, or all duplicate ids."""
+    found: dict[str, Value] = {}
+    duplicates: list[str] = []
+    for row in table.rows:
+        try:
+            identifier, value = _identifier(row.values.get("id")), value_of(row)
+        except DataError as error:
+            table.reject(row.place, str(error))
+            continue
+        if identifier in found:
+            duplicates.append(identifier)
+        found[identifier] = value
+    if table.bad:
+        more = f"\nand {len(table.bad) - SHOWN} more" if len(table.bad) > SHOWN else ""
+        raise DataError("\n".join(str(row) for row in table.bad[:SHOWN]) + more)
+    if duplicates:
+        raise DataError(f"{path}: rows that repeat an id: {len(duplicates)} ({_listed(duplicates)}); keep one for each")
+    return found
+
+
+def _identifier(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise DataError(f"id is {_named(value)}; it must be a text or a whole number")
+    return str(value)
+
+
+def _text(value: Any, column: str) -> str:
+    if not isinstance(value, str):
+        raise DataError(f"{column} is {_named(value)}; it must be a text (empty where generation failed)")
+    return value
+
+
+def _references(row: Row, columns: Sequence[str]) -> list[str]:
+    """The accepted summaries of a row, from the first column that holds any."""
+    value: Any = None
+    column = columns[0]
+    for column in columns:
+        value = row.values.get(column)
+        if isinstance(value, str) and column == "references":
+            value = _parsed_list(value)
+        if value:
+            break
+    texts = list(value) if isinstance(value, list | tuple) else [value]
+    if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise DataError(f"{column} is {_named(value)}; it must be a text that is not empty, or a list of such")
+    return texts
+
+
+def _parsed_list(text: str) -> Any:
+    if not text.lstrip().startswith("["):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise DataError("references starts like a JSON list and is none; mend it, or use the column summary") from None
+
+
+def _documents(table: Table) -> list[str] | None:
+    documents = [row.values.get("document") for row in table.rows]
+    texts = [document for document in documents if isinstance(document, str) and document.strip()]
+    return texts if len(texts) == len(documents) else None
+
+
+def _listed(ids: Sequence[str]) -> str:
+    return ", ".join(shown(name)[1:-1] for name in ids[:SHOWN]) + (", …" if len(ids) > SHOWN else "")
+
+
+def _named(value: Any) -> str:
+    return "missing or null" if value is None else "empty" if value in ("", []) else kind_of(value)
