@@ -59,7 +59,7 @@ def split_files(directory: Path) -> dict[str, list[Path]]:
         if len(sources) > 1 or (len(paths) > 1 and not all(re.search(r"\d+-of-\d+", path.stem) for path in paths)):
             names = ", ".join(path.name for path in paths)
             raise DataError(f"{directory}: several files claim to be {split} ({names}); keep one of them there")
-    return found
+    return {split: found[split] for split in SPLIT_NAMES if split in found}
 
 
 def only_file(directory: Path) -> Path:

@@ -17,7 +17,7 @@ from common.data.table import Table, check_encoding, not_utf8, read_bytes, shown
 from common.errors import DataError
 
 DELIMITERS = ",;\t|"
-MAX_OPEN_QUOTES = 50  # each one means reading the rest of the file once more
+MAX_OPEN_QUOTES = 50  # each one means having read to the end of the file in vain
 _UNDECODED = re.compile("[\udc80-\udcff]")  # how undecodable bytes look after decoding with surrogateescape
 
 
@@ -53,7 +53,7 @@ def _find_delimiter(lines: list[str]) -> str:
 
 def _rows(lines: list[str], delimiter: str, table: Table) -> Iterator[tuple[int, list[str]]]:
     """Rows with the number of their first line. After an error, reading starts again on the following line."""
-    start = restarts = 0
+    start = never_closed = 0
     while start < len(lines):
         reader = csv.reader(map(lines.__getitem__, range(start, len(lines))), delimiter=delimiter, strict=True)
         first = start
@@ -64,13 +64,13 @@ def _rows(lines: list[str], delimiter: str, table: Table) -> Iterator[tuple[int,
                 first = start + reader.line_num
             return
         except csv.Error as error:
-            open_quote = "unexpected end" in str(error)
-            problem = "has a quote that is never closed" if open_quote else f"is not valid CSV ({error})"
-            table.reject(f"line {first + 1}", f'{problem}; write a quote inside a field as ""')
-            restarts += open_quote
-            if restarts > MAX_OPEN_QUOTES:
+            at_end = "unexpected end" in str(error)
+            never_closed += at_end
+            if never_closed > MAX_OPEN_QUOTES:
                 message = f"more than {MAX_OPEN_QUOTES} quotes are never closed; export the file again"
                 raise DataError(f"{table.file}: {message}") from None
+            problem = "has a quote that is never closed" if at_end else f"is not valid CSV ({error})"
+            table.reject(f"line {first + 1}", f'{problem}; write a quote inside a field as ""')
             start = first + 1
 
 
@@ -81,7 +81,7 @@ def _take_header(table: Table, number: int, names: list[str]) -> None:
             raise DataError(f"{table.file}, line {number}: two columns are named {shown(name)}; rename one of them")
         if _UNDECODED.search(name):
             raise DataError(f"{table.file}, line {number}: {_encoding_problem(name)}")
-    table.columns.extend(stripped)
+    table.declare(stripped)
 
 
 def _take_row(table: Table, number: int, fields: list[str]) -> None:

@@ -18,7 +18,7 @@ def read_parquet(path: Path) -> Table:
     table = Table(str(path))
     try:
         with parquet.ParquetFile(path) as file:
-            table.columns.extend(_column_names(file.schema_arrow.names, table.file))
+            table.declare(_column_names(file.schema_arrow.names, table.file))
             number = 0
             for batch in file.iter_batches(batch_size=1024):
                 number = _take_batch(table, batch, number)

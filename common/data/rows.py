@@ -16,7 +16,7 @@ from common.data.columns import REFERENCES_NAME, Columns
 from common.data.read_jsonl import kind_of
 from common.data.report import ReportBuilder
 from common.data.table import BadRow, Row, Table, shown
-from common.data.words import count_words
+from common.data.words import has_words
 from common.types import Example
 
 MAX_ID_LENGTH = 200
@@ -48,7 +48,7 @@ def to_examples(
             report.bad([BadRow(table.file, row.place, f"has an empty {empty}; fill it in or delete the row")])
         elif empty:
             report.found(f"rows with an empty {empty}", split, "dropped", example.id)
-        elif count_words(example.document) < min_words:
+        elif not has_words(example.document, min_words):
             report.found(f"documents under {min_words} words", split, "dropped", example.id)
         else:
             examples.append(_with_unique_id(example, taken, split, report))

@@ -164,7 +164,7 @@ def _joined(parts: Sequence[Table]) -> Table:
     whole = Table(str(Path(parts[0].file).parent))
     for part in parts:
         name = Path(part.file).name
-        whole.columns.extend(column for column in part.columns if column not in whole.columns)
+        whole.declare(part.columns)
         whole.bad.extend(part.bad)
         for row in part.rows:
             whole.add(f"{name}, {row.place}", row.values)

@@ -5,6 +5,7 @@ A row keeps the place it came from, so that a person can be sent to it. Knows no
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,14 @@ class Table:
     def add(self, place: str, values: dict[str, Any]) -> None:
         """Append a row; its columns join the known ones in order of first appearance."""
         if values.keys() - self._known:
-            new = [name for name in values if name not in self._known]
-            self._known.update(new)
-            self.columns.extend(new)
+            self.declare(values)
         self.rows.append(Row(place, values))
+
+    def declare(self, names: Iterable[str]) -> None:
+        """Add columns that are not known yet, in their order."""
+        new = [name for name in names if name not in self._known]
+        self._known.update(new)
+        self.columns.extend(new)
 
     def reject(self, place: str, problem: str) -> None:
         """Record a row that cannot be used."""

@@ -25,6 +25,11 @@ def count_words(text: str) -> int:
     return len(spaced(text).split())
 
 
+def has_words(text: str, count: int) -> bool:
+    """Whether the text has at least `count` words, without splitting all of a long one."""
+    return len(spaced(text).split(None, count)) >= count
+
+
 def bare_words(text: str) -> list[str]:
     """Case-folded words without punctuation, for comparing texts."""
     return _WORD.findall(spaced(text.casefold()))
