@@ -23,9 +23,11 @@ from mlx_sum.attention import use_blockwise_attention
 from mlx_sum.checkpoint import read_state, save_state
 from mlx_sum.generate import generate
 from mlx_sum.lora import Adapter, attach_adapter, checked_weights
-from mlx_sum.loss import chunk_rows, loss_sums, target_rows, training_loss
+from mlx_sum.loss import chunk_rows, loss_sum, target_rows, training_loss
 from mlx_sum.model import floating_dtype, head_of, load_model, recompute_layers
 from mlx_sum.optimizer import AdamW, Arrays, clip_factor, global_norm
+
+FLOAT16_LOSS_SCALE = 1024.0  # float16 ends at 6e-8, where the gradient of a mean over 1000 tokens begins
 
 
 def build(spec: EngineSpec) -> MlxEngine:
@@ -49,6 +51,7 @@ class MlxEngine:
         self.trainable_parameters = 0
         self._head = head_of(self.model)
         self._rows = chunk_rows(self.shape.vocab_size)
+        self._loss_scale = FLOAT16_LOSS_SCALE if floating_dtype(self.model) == mx.float16 else 1.0
         self._group = distributed.join_group()
         self.rank, self.world_size = self._group.rank(), self._group.size()
         self._adapter: Adapter | None = None
@@ -63,8 +66,7 @@ class MlxEngine:
                 recompute_layers(self.model)
         self._optimizer = AdamW(spec.optimizer, self._weights)
         self._dropout_key = mx.random.key(spec.seed)
-        gradient: Any = mx.value_and_grad(self._objective)
-        self._loss_and_gradient: Any = mx.compile(gradient) if spec.compile else gradient
+        self._gradient: Any = mx.compile(self._micro_batch) if spec.compile else self._micro_batch
         self.model.eval()
 
     def step(self, batches: Sequence[Batch], learning_rate: float) -> StepStats:
@@ -72,12 +74,12 @@ class MlxEngine:
         self._require_adapter("a training step")
         next_key, step_key = mx.random.split(self._dropout_key)
         rank_key = mx.random.split(step_key, self.world_size)[self.rank]
-        loss_sum, gradients = self._accumulate(batches, rank_key if self._has_dropout() else None)
+        nll, gradients = self._accumulate(batches, rank_key if self._has_dropout() else None)
         count = sum(batch.target_tokens for batch in batches)
-        gradients, loss_sum, total = distributed.sum_over_ranks(self._group, gradients, loss_sum, count)
+        gradients, nll, total = distributed.sum_over_ranks(self._group, gradients, nll, count)
         norm_array = global_norm(gradients)
-        mx.eval(norm_array, loss_sum, total, gradients)
-        norm, loss = float(np.array(norm_array)), float(np.array(loss_sum))  # the step's one wait for the device
+        mx.eval(norm_array, nll, total, gradients)
+        norm, loss = float(np.array(norm_array)), float(np.array(nll))  # the step's one wait for the device
         if not (math.isfinite(norm) and math.isfinite(loss)):
             raise NonFiniteError(
                 f"loss sum {loss} and gradient norm {norm} in a step over {', '.join(_ids(batches)) or 'no examples'}; "
@@ -91,17 +93,17 @@ class MlxEngine:
         return StepStats(loss, int(np.array(total)), norm, time.perf_counter() - start)
 
     def evaluate(self, batches: Sequence[Batch]) -> EvalStats:
-        total, pending = mx.zeros(2), None
+        total, pending = mx.array(0.0), None
         for batch in batches:
             self._check_batch(batch)
             hidden = target_rows(self.model.model(mx.array(batch.tokens), None), mx.array(batch.rows))
-            sums = loss_sums(self._head, hidden, mx.array(batch.targets), mx.array(batch.weights), self._rows)
-            total = total + sums
+            targets, weights = mx.array(batch.targets), mx.array(batch.weights)
+            total = total + loss_sum(self._head, hidden, targets, weights, self._rows)
             if pending is not None:
                 mx.eval(pending)  # at most one batch in flight: memory stays that of one
             mx.async_eval(total)
             pending = total
-        return EvalStats(float(np.array(total)[1]), sum(batch.target_tokens for batch in batches))
+        return EvalStats(float(np.array(total)), sum(batch.target_tokens for batch in batches))
 
     def generate(
         self,
@@ -150,19 +152,25 @@ class MlxEngine:
     def reset_peak_memory(self) -> None:
         device.reset_peak_memory()
 
-    def _objective(
+    def _micro_batch(
         self, weights: Arrays, tokens: mx.array, rows: mx.array, targets: mx.array, row_weights: mx.array, key: mx.array
-    ) -> tuple[mx.array, mx.array]:
-        """(sum of weight * nll, sum of nll) of one micro-batch; `key` None means without dropout."""
-        assert self._adapter is not None
-        self._adapter.bind(weights)
-        with self._adapter.dropout(key):
+    ) -> tuple[mx.array, Arrays]:
+        """Sum of nll of one micro-batch, and the gradient of sum(weight * nll); `key` None means without dropout."""
+        adapter, scaled = self._adapter, row_weights * self._loss_scale
+        assert adapter is not None
+
+        def objective(weights: Arrays) -> tuple[mx.array, mx.array]:
+            adapter.bind(weights)
             hidden = target_rows(self.model.model(tokens, None), rows)
-        return training_loss(self._head, hidden, targets, row_weights, self._rows)
+            return training_loss(self._head, hidden, targets, scaled, self._rows)
+
+        with adapter.dropout(key):  # around the backward pass too, which runs layers again when they are checkpointed
+            (_, nll), gradients = mx.value_and_grad(objective)(weights)
+        return nll, {name: value / self._loss_scale for name, value in gradients.items()}
 
     def _accumulate(self, batches: Sequence[Batch], key: mx.array | None) -> tuple[mx.array, Arrays]:
-        """Loss sum and gradients over the micro-batches, at most one of them in flight on the device."""
-        loss_sum = mx.array(0.0)
+        """Sum of nll and gradients over the micro-batches, at most one of them in flight on the device."""
+        nll = mx.array(0.0)
         gradients = {name: mx.zeros(value.shape) for name, value in self._weights.items()}
         keys = [None] * len(batches) if key is None else mx.random.split(key, len(batches) or 1)
         self.model.train()
@@ -170,16 +178,16 @@ class MlxEngine:
             for index, (batch, batch_key) in enumerate(zip(batches, keys, strict=False)):
                 self._check_batch(batch)
                 arrays = [mx.array(part) for part in (batch.tokens, batch.rows, batch.targets, batch.weights)]
-                (_, part_sum), part = self._loss_and_gradient(self._weights, *arrays, batch_key)
+                part_nll, part = self._gradient(self._weights, *arrays, batch_key)
                 if index:
                     mx.eval(gradients)
                 gradients = {name: value + part[name] for name, value in gradients.items()}
-                loss_sum = loss_sum + part_sum
-                mx.async_eval(gradients, loss_sum)
+                nll = nll + part_nll
+                mx.async_eval(gradients, nll)
         finally:
             self.model.eval()
             self._bind()
-        return loss_sum, gradients
+        return nll, gradients
 
     def _check_batch(self, batch: Batch) -> None:
         window = self.shape.sliding_window

@@ -34,14 +34,14 @@ def negative_log_likelihood(logits: mx.array, targets: mx.array) -> mx.array:
     return mx.logsumexp(logits, axis=-1) - chosen
 
 
-def loss_sums(head: Head, hidden: mx.array, targets: mx.array, weights: mx.array, rows: int) -> mx.array:
-    """[sum of weight * nll, sum of nll over rows with a weight] of (N, H) hidden states, for evaluation."""
-    total = mx.zeros(2)
+def loss_sum(head: Head, hidden: mx.array, targets: mx.array, weights: mx.array, rows: int) -> mx.array:
+    """Sum of nll over the rows with a weight, for evaluation: shapes as in `training_loss`, no gradient."""
+    total = mx.array(0.0)
     for start in range(0, targets.size, rows):
         part = slice(start, start + rows)
         chunk = mx.depends(hidden[part], total)
         nll = negative_log_likelihood(head(chunk), targets[part])
-        total = total + _sums(nll, weights[part])
+        total = total + mx.where(weights[part] != 0, nll, 0.0).sum()
     return total
 
 
@@ -52,10 +52,11 @@ def _sums(nll: mx.array, weights: mx.array) -> mx.array:
 def training_loss(
     head: Head, hidden: mx.array, targets: mx.array, weights: mx.array, rows: int
 ) -> tuple[mx.array, mx.array]:
-    """(sum of weight * nll, sum of nll over rows with a weight); only the first has a gradient, to `hidden`.
+    """(sum of weight * nll, sum of nll over rows with a weight), float32; only the first has a gradient, to `hidden`.
 
-    That gradient, (softmax - onehot) * weight times the head's weights, is computed in the forward pass while a
-    chunk's logits are at hand (as in Liger Kernel, Hsu et al. 2024), and scaled by what comes from above later.
+    `hidden` (N, H), `targets` (N,), `weights` (N,) float32; `rows` at a time. The gradient, (softmax - onehot) * weight
+    times the head's weights, is computed in the forward pass while a chunk's logits are at hand (as in Liger Kernel,
+    Hsu et al. 2024). In float16 it carries the loss scale through `weights`, since it is rounded here.
     """
 
     def forward(hidden: mx.array) -> tuple[mx.array, mx.array]:

@@ -31,11 +31,12 @@ BITS = {"4bit": 4, "8bit": 8}
 GROUP_SIZES = (64, 32)
 
 
-def load_model(spec: EngineSpec, dtype: mx.Dtype | None) -> tuple[nn.Module, ModelShape]:
+def load_model(spec: EngineSpec, dtype: mx.Dtype) -> tuple[nn.Module, ModelShape]:
     """The frozen base model, its linear layers quantized as `spec.quantize` says, and its shape.
 
-    `dtype` is that of everything that is not quantized; None keeps the dtype of the files. A model that is already
-    quantized by MLX is taken as it is. Raises ModelError when the directory is missing, damaged or not supported.
+    `dtype` is that of everything that is not quantized. A model that is already quantized by MLX is taken as it is,
+    in its own dtype unless `spec.dtype` names one. Raises ModelError when the directory is missing, damaged or holds
+    a model that is not supported.
     """
     shape = read_shape(spec.model_dir)
     config = json.loads((spec.model_dir / "config.json").read_text(encoding="utf-8"))
@@ -44,9 +45,10 @@ def load_model(spec: EngineSpec, dtype: mx.Dtype | None) -> tuple[nn.Module, Mod
     if shape.model_type == "gemma":
         _use_tanh_gelu(model)
     model.freeze()
-    if dtype is not None:
+    quantized = bool(config.get("quantization"))
+    if not quantized or spec.dtype != "auto":
         model.set_dtype(dtype)
-    if config.get("quantization"):
+    if quantized:
         log.info("%s is already quantized and taken as it is", spec.model_dir)
     elif spec.quantize != "none":
         quantize_linears(model, shape, BITS[spec.quantize])
