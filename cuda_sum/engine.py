@@ -1,0 +1,228 @@
+"""The torch engine: transformers models, LoRA through peft on a base quantized by bitsandbytes, on a GPU or a CPU.
+
+Knows nothing of data files, schedules, run directories or metrics; those are `common`'s.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from common.engine import EngineSpec, GenerationSpec
+from common.errors import AdapterError, EngineError, ModelError, NonFiniteError
+from common.types import Batch, EvalStats, Generation, StepStats
+from cuda_sum import device, distributed
+from cuda_sum.checkpoint import read_state, save_state
+from cuda_sum.fast import use_fast_layers
+from cuda_sum.generate import generate
+from cuda_sum.lora import Adapter, attach_adapter
+from cuda_sum.loss import chunk_rows, loss_sum, training_loss
+from cuda_sum.model import is_quantized, load_model
+from cuda_sum.optimizer import AdamW, LossScaler, clip_factor
+
+DENSE_ROOM = 1.5  # free memory wanted for a dense copy of the weights, as a multiple of its size
+
+
+def build(spec: EngineSpec) -> CudaEngine:
+    """The engine for a local model directory. Raises ModelError, AdapterError or EngineError."""
+    return CudaEngine(spec)
+
+
+class CudaEngine:
+    """`common.engine.Engine` on torch. Adapter weights and moments are float32 whatever the base computes in."""
+
+    name = "cuda"
+
+    def __init__(self, spec: EngineSpec) -> None:
+        self._device = device.pick_device()
+        self._dtype = device.compute_dtype(spec.dtype, self._device)
+        self.spec = spec
+        self.model, self.shape = load_model(spec, self._device, self._dtype)
+        self.device = device.device_info(self._device, self._dtype)
+        self.rank, self.world_size = distributed.join_group(self._device)
+        self.total_parameters = self.shape.parameters
+        self.trainable_parameters = 0
+        self._rows = chunk_rows(self.shape.vocab_size, self._device)
+        self._scaler = LossScaler(enabled=self._dtype == torch.float16)
+        self._adapter: Adapter | None = None
+        self._optimizer: AdamW | None = None
+        self._steps_begun = 0
+        if spec.lora is not None:
+            self._adapter = attach_adapter(self.model, self.shape, spec.lora, self._dtype)
+            self._optimizer = AdamW(spec.optimizer, self._adapter.values, self._adapter.gradients)
+            self.trainable_parameters = self._adapter.values.numel()
+            if spec.gradient_checkpointing:
+                self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        self._linears = use_fast_layers(self.model, self.shape, self._adapter)
+        self.model.eval()
+
+    def step(self, batches: Sequence[Batch], learning_rate: float) -> StepStats:
+        start = time.perf_counter()
+        adapter = self._require_adapter("a training step")
+        assert self._optimizer is not None
+        scale = self._scaler.scale
+        with self._training():
+            sums = self._accumulate(batches, scale)
+        distributed.sum_over_ranks(self.world_size, adapter.gradients, sums)
+        norm_now = torch.linalg.vector_norm(adapter.gradients)
+        loss, tokens, norm = torch.cat([sums, norm_now.double()[None]]).tolist()  # the step's one wait for the device
+        norm /= scale
+        if math.isfinite(loss) and not math.isfinite(norm) and self._scaler.enabled:
+            self._scaler.overflowed()
+            return StepStats(loss, int(tokens), 0.0, time.perf_counter() - start, skipped=True)
+        if not (math.isfinite(norm) and math.isfinite(loss)):
+            raise NonFiniteError(
+                f"loss sum {loss} and gradient norm {norm} in a step over {', '.join(_ids(batches)) or 'no examples'}; "
+                "weights are unchanged. Try a lower --learning-rate, or --dtype float32"
+            )
+        self._optimizer.update(learning_rate, clip_factor(norm, self.spec.optimizer.max_grad_norm) / scale)
+        self._scaler.succeeded()
+        adapter.refresh()
+        return StepStats(loss, int(tokens), norm, time.perf_counter() - start)
+
+    def evaluate(self, batches: Sequence[Batch]) -> EvalStats:
+        total = torch.zeros((), dtype=torch.float64, device=self._device)
+        with torch.no_grad():
+            for batch in batches:
+                hidden, targets, weights = self._target_states(batch)
+                total += loss_sum(self.model.lm_head, hidden, targets, weights, self._rows)
+        return EvalStats(float(total), sum(batch.target_tokens for batch in batches))
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        spec: GenerationSpec,
+        on_done: Callable[[int, Generation], None] | None = None,
+    ) -> list[Generation]:
+        with self._dense_weights():
+            return generate(self.model, prompts, spec, self.shape.vocab_size, on_done)
+
+    def gradients(self, batches: Sequence[Batch]) -> dict[str, np.ndarray]:
+        adapter = self._require_adapter("gradients")
+        self._accumulate(batches, 1.0)
+        return adapter.gradient_arrays()
+
+    def logits(self, tokens: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            hidden = self.model.model(self._array(tokens), use_cache=False).last_hidden_state
+            return self.model.lm_head(hidden).float().cpu().numpy()  # type: ignore[no-any-return]
+
+    def adapter(self) -> dict[str, np.ndarray]:
+        return {} if self._adapter is None else self._adapter.weights()
+
+    def load_adapter(self, weights: Mapping[str, np.ndarray]) -> None:
+        if self._adapter is None:
+            raise AdapterError("this engine was built without an adapter; build it with the adapter's LoRA settings")
+        self._adapter.load(weights)
+
+    def enable_adapter(self, enabled: bool) -> None:
+        if self._adapter is not None:
+            self._adapter.enabled = enabled
+
+    def save(self, directory: Path) -> None:
+        device.synchronize(self._device)
+        save_state(directory, self._state())
+
+    def restore(self, directory: Path) -> None:
+        state = read_state(directory, self._state())
+        self._steps_begun = int(state["steps_begun"])
+        self._scaler.load_state(state)
+        if self._optimizer is not None:
+            self._optimizer.load_state({name.removeprefix("optimizer."): value for name, value in state.items()})
+
+    def peak_memory_bytes(self) -> int:
+        return device.peak_memory_bytes(self._device)
+
+    def reset_peak_memory(self) -> None:
+        device.reset_peak_memory(self._device)
+
+    def _accumulate(self, batches: Sequence[Batch], scale: float) -> torch.Tensor:
+        """Fill the adapter's gradients with those of scale * sum(weight * nll). Returns [sum of nll, target tokens]."""
+        assert self._adapter is not None
+        self._adapter.gradients.zero_()
+        sums = torch.zeros(2, dtype=torch.float64, device=self._device)
+        for batch in batches:
+            hidden, targets, weights = self._target_states(batch)
+            objective, nll = training_loss(self.model.lm_head, hidden, targets, weights * scale, self._rows)
+            objective.backward()  # type: ignore[no-untyped-call]
+            sums[0] += nll
+        sums[1] = sum(batch.target_tokens for batch in batches)
+        return sums
+
+    def _target_states(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Hidden states of the target rows (N, H) before the head, their targets and their weights."""
+        self._check_batch(batch)
+        rows = self._array(batch.rows)
+        output = self.model.model(self._array(batch.tokens), use_cache=False, target_rows_only=rows)
+        weights = torch.from_numpy(batch.weights).to(self._device)
+        return output.last_hidden_state, self._array(batch.targets), weights
+
+    def _array(self, values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values, np.int64)).to(self._device)
+
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        """Dropout on, its draws a function of seed, step and rank alone: there is no random state to resume."""
+        seed = np.random.SeedSequence([self.spec.seed, self._steps_begun, self.rank]).generate_state(1, np.uint64)[0]
+        self._steps_begun += 1
+        devices = [self._device] if self._device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(int(seed))
+            self.model.train()
+            try:
+                yield
+            finally:
+                self.model.eval()
+
+    @contextmanager
+    def _dense_weights(self) -> Iterator[None]:
+        """Inside the block, linear layers are dequantized, if memory allows, and in float32 hold the adapter too.
+
+        Decoding reads every weight for every token, so this saves most of its time. In 16 bits the adapter stays
+        beside the weights: added to them it would be rounded away in part.
+        """
+        quantized = any(is_quantized(base) for group in self._linears for base in group.bases)
+        merge = self._dtype == torch.float32 and self._adapter is not None and self._adapter.enabled
+        numbers = sum(base.in_features * base.out_features for group in self._linears for base in group.bases)
+        room = device.free_memory_bytes(self._device) / DENSE_ROOM
+        wanted = (quantized or merge) and numbers * self._dtype.itemsize < room
+        try:
+            if wanted:
+                for group in self._linears:
+                    group.densify(self._dtype, merge)
+            yield
+        finally:
+            for group in self._linears:
+                group.release()
+
+    def _check_batch(self, batch: Batch) -> None:
+        largest = max(int(batch.tokens.max()), int(batch.targets.max()))
+        if largest >= self.shape.vocab_size or min(int(batch.tokens.min()), int(batch.targets.min())) < 0:
+            raise ModelError(
+                f"a batch holds token id {largest}, the model's vocabulary has {self.shape.vocab_size}; "
+                "tokenizer and model do not belong together"
+            )
+
+    def _require_adapter(self, purpose: str) -> Adapter:
+        if self._adapter is None or not self._adapter.enabled:
+            state = "is switched off" if self._adapter is not None else "was not built"
+            raise EngineError(f"{purpose} needs the adapter, which {state} in this engine")
+        return self._adapter
+
+    def _state(self) -> dict[str, torch.Tensor]:
+        optimizer = {} if self._optimizer is None else self._optimizer.state()
+        return {
+            **{f"optimizer.{name}": value for name, value in optimizer.items()},
+            **self._scaler.state(),
+            "steps_begun": torch.tensor(self._steps_begun, dtype=torch.int64),
+        }
+
+
+def _ids(batches: Sequence[Batch]) -> list[str]:
+    return [example for batch in batches for example in batch.ids]

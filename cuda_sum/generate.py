@@ -1,0 +1,279 @@
+"""Batched generation, greedy, sampled or by beams, with rows leaving as they finish.
+
+Prompts are grouped by length and right-padded, so that the prefill is plain causal attention; each row then writes
+its keys and values where its own text ends. Knows token ids only: no text, no tokenizer, no training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from common.engine import GenerationSpec
+from common.types import Generation
+
+NOT_A_NUMBER = -1  # stands for the next token of a row whose logits are not finite
+NOT_FINITE = "the model's logits became NaN or infinite"
+SHRINK_SHARE = 0.75  # finished rows leave the batch when no more than this share of it is still running
+
+OnDone = Callable[[int, Generation], None]
+Sampler = Callable[[torch.Tensor, Sequence[int]], torch.Tensor]
+
+
+def generate(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    spec: GenerationSpec,
+    vocab_size: int,
+    on_done: OnDone | None = None,
+) -> list[Generation]:
+    """Continue every prompt by at most `spec.max_new_tokens` tokens; results in input order.
+
+    A prompt that is empty or holds ids outside the vocabulary ends with stop reason `error`, as does a row whose
+    logits become NaN or infinite; other rows go on.
+    """
+    results: dict[int, Generation] = {}
+
+    def done(index: int, result: Generation) -> None:
+        results[index] = result
+        if on_done is not None:
+            on_done(index, result)
+
+    runnable = []
+    for index, prompt in enumerate(prompts):
+        problem = _prompt_problem(prompt, vocab_size)
+        if problem:
+            done(index, Generation((), "error", problem))
+        elif spec.max_new_tokens < 1:
+            done(index, Generation((), "length"))
+        else:
+            runnable.append(index)
+    run_group = _beam_group if spec.beams > 1 else _generate_group
+    with torch.no_grad():
+        for group in group_prompts([len(prompts[index]) for index in runnable], spec):
+            run_group(model, [(runnable[i], prompts[runnable[i]]) for i in group], spec, done)
+    return [results[index] for index in range(len(prompts))]
+
+
+def _prompt_problem(prompt: Sequence[int], vocab_size: int) -> str:
+    if not len(prompt):
+        return "the prompt is empty"
+    if min(prompt) < 0 or max(prompt) >= vocab_size:
+        return f"the prompt holds token ids outside 0 to {vocab_size - 1}"
+    return ""
+
+
+def group_prompts(lengths: Sequence[int], spec: GenerationSpec) -> list[list[int]]:
+    """Indices of prompts generated together, longest first, so that the largest batch is the first one."""
+    groups: list[list[int]] = []
+    room = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if not groups or len(groups[-1]) >= room:
+            groups.append([])
+            width = lengths[index] + spec.max_new_tokens
+            room = max(1, min(spec.max_batch_rows, spec.max_batch_tokens // (width * spec.beams)))
+        groups[-1].append(index)
+    return groups
+
+
+def make_sampler(spec: GenerationSpec) -> Sampler:
+    """(B, V) float32 logits and the rows' prompt indices -> (B,) ids: the most likely, or drawn.
+
+    Each prompt draws from a random stream of its own, so that its text does not depend on its batch.
+    """
+    if spec.temperature <= 0:
+        return lambda logits, _: logits.argmax(-1)
+    streams: dict[int, np.random.Generator] = {}
+
+    def sample(logits: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+        for row in rows:
+            if row not in streams:
+                streams[row] = np.random.Generator(np.random.PCG64([spec.seed, row]))
+        draws = torch.tensor([[streams[row].random()] for row in rows], device=logits.device, dtype=logits.dtype)
+        return draw_token(logits / spec.temperature, spec.top_p, draws)
+
+    return sample
+
+
+def draw_token(logits: torch.Tensor, top_p: float, draws: torch.Tensor) -> torch.Tensor:
+    """(B,) ids by inverting each row's cumulative distribution at `draws` (B, 1) in [0, 1).
+
+    Only the smallest set of tokens with probability `top_p` takes part (Holtzman et al. 2020).
+    """
+    ranked, order = logits.softmax(-1).sort(-1, descending=True)
+    total = ranked.cumsum(-1)
+    ranked = torch.where(total - ranked >= top_p, 0.0, ranked)
+    total = ranked.cumsum(-1)
+    chosen = torch.searchsorted(total, draws * total[:, -1:], right=True).clamp_(max=logits.shape[-1] - 1)
+    return order.gather(1, chosen)[:, 0]
+
+
+class RowCache:
+    """Keys and values of a batch whose rows end at different positions; what a transformers model calls its cache.
+
+    positions  (B,) where each row's next token goes
+    """
+
+    def __init__(self, lengths: torch.Tensor, room: int) -> None:
+        self.positions = lengths
+        self.room = room  # most positions a row will have
+        self.longest = int(lengths.max())
+        self.rows = torch.arange(len(lengths), device=lengths.device)
+        self.filled = False
+        self.keys: list[torch.Tensor] = []
+        self.values: list[torch.Tensor] = []
+
+    def update(
+        self, key: torch.Tensor, value: torch.Tensor, layer: int, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Store (B, kv heads, T, D): all of the prompts in the prefill, one token for each row after it."""
+        if not self.filled:
+            for stored, new in ((self.keys, key), (self.values, value)):
+                batch, heads, length, width = new.shape
+                stored.append(new.new_zeros(batch, heads, self.room, width))
+                stored[layer][:, :, :length] = new
+            return key, value
+        keys, values = self.keys[layer], self.values[layer]
+        keys[self.rows, :, self.positions] = key[:, :, 0]
+        values[self.rows, :, self.positions] = value[:, :, 0]
+        return keys[:, :, : self.longest], values[:, :, : self.longest]
+
+    def mask(self) -> torch.Tensor:
+        """(B, 1, 1, S), True where a row has a key, the token being added included. Call once a step, first."""
+        self.filled = True
+        self.longest = int(self.positions.max()) + 1
+        columns = torch.arange(self.longest, device=self.positions.device)
+        return (columns <= self.positions[:, None])[:, None, None]
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Drop all other rows."""
+        self.positions = self.positions[rows]
+        self.rows = self.rows[: len(rows)]
+        self.keys = [keys[rows] for keys in self.keys]
+        self.values = [values[rows] for values in self.values]
+
+
+def _generate_group(model: Any, prompts: list[tuple[int, Sequence[int]]], spec: GenerationSpec, done: OnDone) -> None:
+    sample = make_sampler(spec)
+    stop = set(spec.eos_ids)
+    rows = [index for index, _ in prompts]
+    texts: dict[int, list[int]] = {index: [] for index in rows}
+    cache, logits = _prefill(model, [prompt for _, prompt in prompts], spec.max_new_tokens)
+    tokens = _next_tokens(logits, sample, rows)
+    running = set(rows)
+    for count in range(1, spec.max_new_tokens + 1):
+        for index, token in zip(rows, tokens.tolist(), strict=True):
+            if index not in running:
+                continue
+            if token == NOT_A_NUMBER:
+                result = Generation(tuple(texts[index]), "error", NOT_FINITE)
+            elif token in stop:
+                result = Generation(tuple(texts[index]), "eos")
+            else:
+                texts[index].append(token)
+                if count < spec.max_new_tokens:
+                    continue
+                result = Generation(tuple(texts[index]), "length")
+            running.discard(index)
+            done(index, result)
+        if not running:
+            return
+        if len(running) <= SHRINK_SHARE * len(rows):
+            keep = torch.tensor([place for place, index in enumerate(rows) if index in running], device=tokens.device)
+            rows = [index for index in rows if index in running]
+            tokens = tokens[keep]
+            cache.keep(keep)
+        tokens = _next_tokens(_decode(model, tokens, cache), sample, rows)
+
+
+def _prefill(model: Any, prompts: list[Sequence[int]], new_tokens: int) -> tuple[RowCache, torch.Tensor]:
+    """Run the prompts; the filled cache and the logits (B, V) that follow each prompt's last token."""
+    device = model.lm_head.weight.device
+    lengths = [len(prompt) for prompt in prompts]
+    width = max(lengths)
+    padded = np.zeros((len(prompts), width), np.int64)
+    for row, prompt in enumerate(prompts):
+        padded[row, : len(prompt)] = prompt
+    ends = torch.tensor(lengths, device=device)
+    cache = RowCache(ends, width + new_tokens)
+    last = torch.arange(len(prompts), device=device) * width + ends - 1
+    positions = torch.arange(width, device=device)[None]
+    output = model.model(
+        torch.from_numpy(padded).to(device),
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        target_rows_only=last,
+    )
+    return cache, _head(model.lm_head, output.last_hidden_state)
+
+
+def _decode(model: Any, tokens: torch.Tensor, cache: RowCache) -> torch.Tensor:
+    """Logits (B, V) after one more token for each row."""
+    mask = cache.mask()
+    output = model.model(
+        tokens.clamp(min=0)[:, None],
+        position_ids=cache.positions[:, None],
+        attention_mask=mask,
+        past_key_values=cache,
+        use_cache=True,
+    )
+    cache.positions = cache.positions + 1
+    return _head(model.lm_head, output.last_hidden_state[:, -1])
+
+
+def _head(head: nn.Linear, hidden: torch.Tensor) -> torch.Tensor:
+    return nn.functional.linear(hidden, head.weight, head.bias).float()
+
+
+def _next_tokens(logits: torch.Tensor, sample: Sampler, rows: Sequence[int]) -> torch.Tensor:
+    """(B, V) logits -> (B,) ids, NOT_A_NUMBER where a row's largest logit is NaN or infinite."""
+    finite = logits.amax(-1).isfinite()
+    return torch.where(finite, sample(logits, rows), NOT_A_NUMBER)
+
+
+def _beam_group(model: Any, prompts: list[tuple[int, Sequence[int]]], spec: GenerationSpec, done: OnDone) -> None:
+    """Beam search is transformers' own: left-padded, with the masks that this needs."""
+    from transformers import GenerationConfig
+
+    device = model.lm_head.weight.device
+    width = max(len(prompt) for _, prompt in prompts)
+    tokens = np.zeros((len(prompts), width), np.int64)
+    real = np.zeros_like(tokens)
+    for row, (_, prompt) in enumerate(prompts):
+        tokens[row, width - len(prompt) :] = prompt
+        real[row, width - len(prompt) :] = 1
+    stop = set(spec.eos_ids)
+    config = GenerationConfig(
+        num_beams=spec.beams,
+        do_sample=False,
+        max_new_tokens=spec.max_new_tokens,
+        eos_token_id=sorted(stop) or None,
+        pad_token_id=min(stop, default=0),
+        use_cache=True,
+    )
+    with _transformers_masks(model):
+        output = model.generate(
+            torch.from_numpy(tokens).to(device),
+            attention_mask=torch.from_numpy(real).to(device),
+            generation_config=config,
+        )
+    for (index, _), row in zip(prompts, output[:, width:].tolist(), strict=True):
+        end = next((place for place, token in enumerate(row) if token in stop), None)
+        done(index, Generation(tuple(row[:end]), "length" if end is None else "eos"))
+
+
+@contextmanager
+def _transformers_masks(model: Any) -> Iterator[None]:
+    """Let transformers build attention masks inside the block, which it otherwise leaves out (see fast.py)."""
+    usual = model.config._attn_implementation
+    model.config._attn_implementation = "sdpa"
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = usual

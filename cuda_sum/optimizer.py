@@ -1,0 +1,134 @@
+"""AdamW, gradient clipping and loss scaling on one flat buffer of values. Knows no models, schedules or batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from common.engine import OptimizerSpec
+from common.errors import CheckpointError, EngineError, NonFiniteError
+
+FIRST_SCALE = 2.0**15
+SMALLEST_SCALE = 2.0**-6
+GROWTH_STEPS = 1000
+PAGED_NAME = "paged-adamw-8bit"
+
+
+def clip_factor(norm: float, max_norm: float) -> float:
+    """What gradients are multiplied by so that their norm is at most `max_norm` (0: no clipping)."""
+    return min(1.0, max_norm / (norm + 1e-6)) if max_norm else 1.0
+
+
+class AdamW:
+    """AdamW (Loshchilov and Hutter 2019), decoupled decay and bias correction, over one flat float32 buffer.
+
+    torch's fused kernel, or bitsandbytes' blockwise 8-bit moments (Dettmers et al. 2022), paged ones too. Its state
+    exists from the start, so that what a checkpoint must hold is known before the first step.
+    """
+
+    def __init__(self, spec: OptimizerSpec, values: torch.Tensor, gradients: torch.Tensor) -> None:
+        self.spec = spec
+        self._parameter = torch.nn.Parameter(values)
+        self._parameter.grad = gradients
+        settings: dict[str, Any] = {
+            "lr": 0.0,
+            "betas": (spec.beta1, spec.beta2),
+            "eps": spec.epsilon,
+            "weight_decay": spec.weight_decay,
+        }
+        self._optimizer: Any
+        if spec.name == "adamw":
+            self._optimizer = torch.optim.AdamW([self._parameter], fused=True, **settings)
+            self._optimizer.state[self._parameter] = {
+                "step": torch.zeros((), dtype=torch.float32, device=values.device),
+                "exp_avg": torch.zeros_like(values),
+                "exp_avg_sq": torch.zeros_like(values),
+            }
+        else:
+            self._optimizer = _eight_bit(spec.name, [self._parameter], settings)
+            self._optimizer.init_state(self._optimizer.param_groups[0], self._parameter, 0, 0)
+            self._optimizer.initialized = True
+
+    def update(self, learning_rate: float, factor: float) -> None:
+        """One step with gradients * factor."""
+        gradients = self._parameter.grad
+        assert gradients is not None
+        if factor != 1.0:
+            gradients.mul_(factor)
+        self._optimizer.param_groups[0]["lr"] = learning_rate
+        self._optimizer.step()
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Everything `load_state` needs, by name."""
+        own = self._optimizer.state[self._parameter]
+        return {
+            name: value if isinstance(value, torch.Tensor) else torch.tensor(value, dtype=torch.int64)
+            for name, value in own.items()
+        }
+
+    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Continue from what `state` returned. Raises CheckpointError for paged state, which cannot be resumed."""
+        own = self._optimizer.state[self._parameter]
+        if getattr(own.get("state1"), "is_paged", False):
+            raise CheckpointError(
+                f"the state of {PAGED_NAME} on a GPU cannot be resumed; train with --optimizer adamw or adamw-8bit "
+                "where runs may be interrupted"
+            )
+        for name, value in own.items():
+            if isinstance(value, torch.Tensor):
+                value.copy_(state[name])
+            else:
+                own[name] = int(state[name])
+
+
+def _eight_bit(name: str, parameters: list[torch.nn.Parameter], settings: dict[str, Any]) -> Any:
+    try:
+        from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
+    except ImportError:
+        raise EngineError(
+            f"the optimizer {name} needs bitsandbytes: pip install bitsandbytes, or use --optimizer adamw"
+        ) from None
+    return (PagedAdamW8bit if name == PAGED_NAME else AdamW8bit)(parameters, **settings)
+
+
+class LossScaler:
+    """Dynamic loss scaling for float16 (Micikevicius et al. 2018): halved on overflow, doubled after many good steps.
+
+    `scale` 1 and never changing where it is not `enabled`. Always a power of two, so that it costs no precision.
+    """
+
+    def __init__(self, enabled: bool) -> None:
+        self.enabled = enabled
+        self.scale = FIRST_SCALE if enabled else 1.0
+        self.good_steps = 0
+
+    def overflowed(self) -> None:
+        """Scale down after a step whose gradients were not finite.
+
+        Raises NonFiniteError when the scale is already so low that the gradients themselves must be at fault.
+        """
+        if self.scale <= SMALLEST_SCALE:
+            raise NonFiniteError(
+                f"gradients are not finite even at a loss scale of {self.scale}; weights are unchanged. "
+                "Try a lower --learning-rate, or --dtype float32"
+            )
+        self.scale *= 0.5
+        self.good_steps = 0
+
+    def succeeded(self) -> None:
+        """Count a good step, and scale up when there were enough of them."""
+        self.good_steps += 1
+        if self.enabled and self.good_steps >= GROWTH_STEPS:
+            self.scale *= 2.0
+            self.good_steps = 0
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return {
+            "loss_scale": torch.tensor(self.scale, dtype=torch.float64),
+            "good_steps": torch.tensor(self.good_steps, dtype=torch.int64),
+        }
+
+    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        self.scale, self.good_steps = float(state["loss_scale"]), int(state["good_steps"])
