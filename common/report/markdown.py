@@ -41,7 +41,7 @@ def render_markdown(content: ReportContent) -> str:
         *_section("Training", [_image(content, name) for name in ("loss", "health")]),
         *_section(
             "Generation",
-            [*(_image(content, name) for name in ("rouge", "lengths", "generation")), _table(stop_table(run))],
+            [*(_image(content, name) for name in ("lengths", "copying", "generation")), _table(stop_table(run))],
         ),
         *_examples(content),
         *_section("Data", [_image(content, "data"), _facts(data_facts(run))]),
@@ -69,6 +69,7 @@ def _scores(content: ReportContent) -> list[str]:
             f"Means in percent with 95 % intervals; more is better.{words}" if rows else "",
             _image(content, "scores"),
             _image(content, "differences"),
+            _image(content, "rouge"),
             _table(other_measures(content.run.results)),
         ],
     )

@@ -51,9 +51,9 @@ def lengths_plot(run: RunFiles) -> Plot | None:
         "reference": ([row.reference for row in run.predictions], REFERENCE, "--"),
         "untuned": ([row.prediction for row in run.others.get("base", ())], BASE, ":"),
     }
-    counts = {name: (word_counts(found), colour, line) for name, (found, colour, line) in texts.items() if found}
-    if not counts:
+    if not run.predictions:
         return None
+    counts = {name: (word_counts(found), colour, line) for name, (found, colour, line) in texts.items() if found}
     top = max(5.0, *(float(np.percentile(values, 99)) for values, _, _ in counts.values()))
     width = int(np.ceil((top + 1) / MOST_BARS))
     edges = np.arange(0, top + 1 + width, width)

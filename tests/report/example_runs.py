@@ -38,7 +38,7 @@ def corpus(count: int = 40) -> list[Example]:
 
 def changed(example: Example, share: float, generator: random.Random) -> str:
     """The reference with a share of its words replaced by words of the document or by a made-up number."""
-    pool = example.document.split()
+    pool = example.document.split() or ["nothing"]
     words = [
         word if generator.random() > share else generator.choice([generator.choice(pool), "1987"])
         for word in example.summary.split()

@@ -1,0 +1,119 @@
+"""The verdict follows from the intervals, and from nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.report.run_files import PredictionRow, RunFiles
+from common.report.verdict import judge
+
+BETTER = {"mean": 8.1, "low": 6.9, "high": 9.4}
+WORSE = {"mean": -3.0, "low": -4.5, "high": -1.5}
+UNCLEAR = {"mean": 0.4, "low": -0.8, "high": 1.6, "detectable": 1.9}
+
+
+def run_with(
+    differences: dict[str, dict[str, float]],
+    stops: dict[str, Any] | None = None,
+    metrics: tuple[dict[str, Any], ...] = (),
+    predictions: tuple[PredictionRow, ...] = (),
+    examples: int = 200,
+    state: dict[str, Any] | None = None,
+    systems: tuple[str, ...] = ("tuned", "base"),
+) -> RunFiles:
+    results = {
+        "examples": examples,
+        "systems": {name: {"rouge1": {"mean": 30.0}} for name in systems},
+        "differences": {name: {"rouge1": value} for name, value in differences.items()},
+        "stop_reasons": stops or {},
+    }
+    return RunFiles(Path("runs/x"), {"a": 1}, {}, metrics, predictions, {}, results, state or {})
+
+
+def test_a_gain_over_everything_is_said_with_its_intervals() -> None:
+    verdict = judge(run_with({"tuned-lead3": BETTER, "tuned-base": BETTER, "tuned-lead1": BETTER}))
+    assert verdict.tone == "good"
+    assert verdict.headline == "Fine-tuning helped: better than the untuned model, Lead-1 and Lead-3"
+    assert verdict.sentence == (
+        "Better than untuned by 8.1 ROUGE-1 [6.9, 9.4]; better than Lead-3 by 8.1 ROUGE-1 [6.9, 9.4]; "
+        "better than Lead-1 by 8.1 ROUGE-1 [6.9, 9.4]."
+    )
+
+
+def test_a_model_that_copying_equals_is_not_called_a_success() -> None:
+    verdict = judge(run_with({"tuned-base": BETTER, "tuned-lead1": BETTER, "tuned-lead3": UNCLEAR}))
+    assert verdict.tone == "mixed"
+    assert verdict.headline == "Better than the untuned model, but not better than Lead-3"
+    assert "not distinguishable from Lead-3 (+0.4 ROUGE-1 [−0.8, 1.6])" in verdict.sentence
+    assert "true difference of 1.9 ROUGE-1" in verdict.detectable
+
+
+@pytest.mark.parametrize(
+    ("base", "headline", "part"),
+    [
+        (WORSE, "Fine-tuning made the summaries worse", "Worse than untuned by 3.0 ROUGE-1 [1.5, 4.5]"),
+        (UNCLEAR, "No clear gain over the untuned model", "Not distinguishable from untuned (+0.4"),
+    ],
+)
+def test_no_gain_over_the_untuned_model_is_said_first(base: dict[str, float], headline: str, part: str) -> None:
+    verdict = judge(run_with({"tuned-base": base, "tuned-lead3": BETTER}))
+    assert (verdict.tone, verdict.headline) == ("bad", headline)
+    assert verdict.sentence.startswith(part)
+
+
+def test_an_interval_that_touches_zero_is_no_difference() -> None:
+    touching = {"mean": 1.0, "low": 0.0, "high": 2.0}
+    assert judge(run_with({"tuned-base": touching})).tone == "bad"
+    assert judge(run_with({"tuned-base": {**touching, "low": 0.01}})).tone == "good"
+
+
+def test_earlier_runs_are_compared_by_their_name_and_the_oracle_stays_out_of_the_sentence() -> None:
+    verdict = judge(run_with({"tuned-runs/a-b": UNCLEAR, "tuned-oracle": WORSE, "tuned-base": BETTER}))
+    assert "not distinguishable from runs/a-b" in verdict.sentence
+    assert "oracle" not in verdict.sentence
+    assert [item.other for item in verdict.comparisons] == ["base", "oracle", "runs/a-b"]
+
+
+def test_a_run_without_results_is_not_judged_by_its_loss() -> None:
+    metrics = ({"step": 1, "loss": 3.0}, {"step": 2, "loss": 1.0})
+    run = RunFiles(Path("x"), {}, {}, metrics, (), {}, {})
+    verdict = judge(run)
+    assert (verdict.tone, verdict.headline) == ("none", "Not evaluated yet")
+    assert "2 training steps are logged, the loss of the last one was 1.00" in verdict.sentence
+
+
+def test_an_evaluation_of_the_untuned_model_alone_is_not_called_fine_tuning() -> None:
+    verdict = judge(run_with({"base-lead3": BETTER}, systems=("base", "lead3")))
+    assert (verdict.tone, verdict.headline) == ("none", "The untuned model's scores")
+    assert verdict.sentence.startswith("Better than Lead-3 by 8.1")
+
+
+def warnings_of(**given: Any) -> str:
+    return "\n".join(judge(run_with({"tuned-base": BETTER}, **given)).warnings)
+
+
+def test_cut_off_failed_and_empty_summaries_are_counted_aloud() -> None:
+    rows = (PredictionRow("a", "d", "r", "", "eos"), PredictionRow("b", "d", "r", "fine", "eos"))
+    said = warnings_of(stops={"tuned": {"eos": 80, "length": 17, "error": 3}}, predictions=rows)
+    assert "17 of 100 summaries (17 %) were cut off at the token limit" in said
+    assert "3 of 100 generations failed; they count as zero" in said
+    assert "1 of 2 summaries are empty" in said
+    assert warnings_of(stops={"tuned": {"eos": 98, "length": 2, "error": 0}}) == ""
+
+
+def test_a_baseline_that_never_stops_is_named_as_part_of_the_gain() -> None:
+    said = warnings_of(stops={"tuned": {"eos": 100}, "base": {"eos": 7, "length": 93}})
+    assert "untuned model ran into the token limit in 93 %" in said
+
+
+def test_few_examples_overfitting_and_unfinished_training_are_warned_of() -> None:
+    assert "Only 20 test examples" in warnings_of(examples=20)
+    rising = tuple({"step": step, "dev_loss": loss} for step, loss in ((10, 2.5), (20, 2.0), (30, 2.2)))
+    said = warnings_of(metrics=rising, state={"best_step": 20})
+    assert "lowest at step 20 (2.000) and rose to 2.200 by step 30" in said
+    assert "the adapter of the best step is the one kept" in said
+    assert "Training has not finished" in warnings_of(metrics=rising)
+    assert "Training has not finished" not in said
