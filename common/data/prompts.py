@@ -119,6 +119,7 @@ class PromptFormat:
     eos_id    the token that ends a summary, trained and stopped at
     eos_ids   every token at which generation stops
     overhead  template tokens of a prompt, the document not counted
+    markup    template text before and after the document, for programs that format the prompt themselves
     """
 
     def __init__(
@@ -139,7 +140,7 @@ class PromptFormat:
         self.max_summary_tokens = max_summary_tokens or max_length // 2
         self.max_words = max_words
         self.truncation = truncation
-        before, after = _fill(template, tokenizer, max_words)
+        self.markup = before, after = _fill(template, tokenizer, max_words)
         bos = [] if template.chat else list(tokenizer.bos_ids)
         self._before = (*bos, *tokenizer.encode_markup(before))
         self._after = tuple(tokenizer.encode_markup(after))

@@ -30,11 +30,13 @@ MOSTLY_F16 = 1  # LlamaFileType.MOSTLY_F16
 class GgufText:
     """What the file says about text: control tokens, and the template that turns a document into the prompt.
 
+    eot_id         a second token that ends a summary, if there is one
     add_bos        whether the beginning-of-text token is put before a prompt
     chat_template  Jinja text, the document being the user's message
     """
 
     eos_id: int
+    eot_id: int | None
     bos_id: int | None
     pad_id: int | None
     add_bos: bool
@@ -198,6 +200,8 @@ def _add_vocabulary(writer: Any, vocabulary: GgufVocabulary, text: GgufText) -> 
     if vocabulary.merges:
         writer.add_token_merges(vocabulary.merges)
     writer.add_eos_token_id(text.eos_id)
+    if text.eot_id is not None:
+        writer.add_eot_token_id(text.eot_id)
     if text.bos_id is not None:
         writer.add_bos_token_id(text.bos_id)
     if text.pad_id is not None:

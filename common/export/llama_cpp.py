@@ -89,7 +89,7 @@ def describe_types(path: Path, kind: str) -> list[str]:
         instead = sorted({name for name, names in types.items() if any(width % K_BLOCK for _, width in names)})
         said.append(
             f"{sum(uncut.values())} matrices have rows of {widths} values, not a multiple of {K_BLOCK}, which K-quants "
-            f"cannot cut; llama.cpp stores them as {', '.join(instead)} instead, so the file is larger than its name says"
+            f"cannot cut; llama.cpp stores them as {', '.join(instead)} instead, and the file is larger for it"
         )
     return said
 
@@ -106,7 +106,7 @@ class GgufModel:
         params.n_gpu_layers = 0
         params.vocab_only = vocabulary_only
         self._lib = lib
-        self._context = None
+        self._context: Any = None
         with _quiet(lib) as lines:
             try:
                 self._model = _model_class(lib)(str(path), params)
