@@ -83,7 +83,7 @@ def _ends_sentence(text: str, start: int, match: re.Match[str], mark: str, lower
         return text[at - 1].isspace()  # tokenized text has its full stops apart
     if mark != ".":
         return True
-    last = text[text.rfind(" ", start, at) + 1 : at].rpartition("\n")[2]
+    last = text[max(start, text.rfind(" ", start, at) + 1) : at]
     word = last.lstrip(_OPENING).lower()
     if not word:
         return at > start

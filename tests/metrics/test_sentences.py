@@ -1,0 +1,48 @@
+"""Sentence boundaries, case by case, and the law that no visible character is lost."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.metrics.sentences import sentence_spans, split_sentences
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("It rained. We stayed in!  Did you?", ["It rained.", "We stayed in!", "Did you?"]),
+        ("Dr. Hale met Mr. Ito at 5 p.m. on Monday.", ["Dr. Hale met Mr. Ito at 5 p.m. on Monday."]),
+        ("They left at 5 p.m. The rest stayed.", ["They left at 5 p.m.", "The rest stayed."]),
+        ("The U.S. Senate voted. It passed.", ["The U.S. Senate voted.", "It passed."]),
+        ("Smith et al. (2018) agree, e.g. Jones.", ["Smith et al. (2018) agree, e.g. Jones."]),
+        ("It grew 3.5 per cent. See Fig. 2 and No. 7.", ["It grew 3.5 per cent.", "See Fig. 2 and No. 7."]),
+        ("J. R. Tolkien wrote it. He did.", ["J. R. Tolkien wrote it.", "He did."]),
+        ('"Stop!" he said. "Now." Nobody moved.', ['"Stop!" he said.', '"Now."', "Nobody moved."]),
+        ("1. Open the lid. 2. Press start.", ["1. Open the lid.", "2. Press start."]),
+        ("I don't. You do.", ["I don't.", "You do."]),
+        ("first line\nsecond line\n\nthird", ["first line", "second line", "third"]),
+        ("Is it over?\n#Person2#: No.\n#Person1#: Oh.", ["Is it over?", "#Person2#: No.", "#Person1#: Oh."]),
+        ("hi! how are you? i am fine.", ["hi!", "how are you?", "i am fine."]),
+        ("he was fined . the club paid .", ["he was fined .", "the club paid ."]),
+        ("他来了。我走了！真的吗？", ["他来了。", "我走了！", "真的吗？"]),
+        ("यह सच है। वह गया।", ["यह सच है।", "वह गया।"]),
+        ("Il est là. Où vas-tu ? À Paris.", ["Il est là.", "Où vas-tu ?", "À Paris."]),
+        ("Wait... what happened… Nobody knows.", ["Wait... what happened…", "Nobody knows."]),
+        ("", []),
+        (" \n ", []),
+    ],
+)
+def test_sentences_end_where_a_reader_would_end_them(text: str, sentences: list[str]) -> None:
+    assert split_sentences(text) == sentences
+
+
+@given(st.text(alphabet="ab A.!?\n\"'。। 1", max_size=40))
+def test_splitting_loses_nothing_but_white_space(text: str) -> None:
+    assert "".join("".join(split_sentences(text)).split()) == "".join(text.split())
+    spans = sentence_spans(text)
+    assert all(start < end for start, end in spans)
+    assert all(before[1] <= after[0] for before, after in pairwise(spans))
