@@ -69,7 +69,7 @@ def _rows(lines: list[str], delimiter: str, table: Table) -> Iterator[tuple[int,
             if never_closed > MAX_OPEN_QUOTES:
                 message = f"more than {MAX_OPEN_QUOTES} quotes are never closed; export the file again"
                 raise DataError(f"{table.file}: {message}") from None
-            problem = "has a quote that is never closed" if at_end else f"is not valid CSV ({error})"
+            problem = "has a quote that is never closed" if at_end else f"is not valid CSV ({shown(str(error))[1:-1]})"
             table.reject(f"line {first + 1}", f'{problem}; write a quote inside a field as ""')
             start = first + 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from common.data.table import Table, check_readable
+from common.data.table import Table, check_readable, shown
 from common.errors import DataError
 
 
@@ -23,7 +23,7 @@ def read_parquet(path: Path) -> Table:
             for batch in file.iter_batches(batch_size=1024):
                 number = _take_batch(table, batch, number)
     except (pyarrow.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
-        reason = str(error).strip().split("\n")[0][:120]
+        reason = shown(str(error).strip().split("\n")[0], 120)[1:-1]
         raise DataError(f"{path}: is not a readable Parquet file ({reason}); write or download it again") from None
     return table
 
@@ -31,7 +31,7 @@ def read_parquet(path: Path) -> Table:
 def _column_names(names: list[str], file: str) -> list[str]:
     for name in names:
         if names.count(name) > 1:
-            raise DataError(f"{file}: two columns are named {name!r}; rename one of them")
+            raise DataError(f"{file}: two columns are named {shown(name)}; rename one of them")
     return names
 
 

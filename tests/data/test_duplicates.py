@@ -76,16 +76,16 @@ def test_chinese_is_compared_by_character() -> None:
 
 def test_twelve_thousand_documents_take_seconds() -> None:
     rng = random.Random(1)
-    documents = [" ".join(_document(rng)) for _ in range(12_000)]
+    documents = [" ".join(_document(rng, 60)) for _ in range(12_000)]
     began = time.process_time()
     assert find_duplicates(sketch(documents)) == []
-    assert time.process_time() - began < 15
+    assert time.process_time() - began < 10
 
 
 def test_documents_from_one_template_do_not_take_forever() -> None:
     rng = random.Random(2)
     template = _document(rng, 100)
-    documents = [" ".join([*template, *_document(rng, 30)]) for _ in range(3000)]
+    documents = [" ".join([*template, *_document(rng, 30)]) for _ in range(1500)]
     began = time.process_time()
     find_duplicates(sketch(documents))
-    assert time.process_time() - began < 15
+    assert time.process_time() - began < 8
