@@ -17,7 +17,7 @@ from typing import Any
 from common.errors import CheckpointError, ConfigError
 
 FILES = ("config.yaml", "environment.json", "metrics.jsonl", "predictions.csv", "results.json")
-TEXT_COLUMNS = ("id", "document", "reference", "prediction", "stop_reason")
+TEXT_COLUMNS = ("id", "document", "reference", "prediction", "stop_reason", "document_sha256")
 LONGEST_CELL = 2**31 - 1  # csv refuses cells over 128 kB by default; documents may be longer
 
 
@@ -30,6 +30,7 @@ class PredictionRow:
     reference: str
     prediction: str
     stop_reason: str = ""
+    document_sha256: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -191,7 +192,7 @@ def _prediction_row(cells: Mapping[str, str]) -> PredictionRow:
     scores = {
         name: number
         for name, text in cells.items()
-        if name not in (*TEXT_COLUMNS, "document_sha256") and (number := _number(text)) is not None
+        if name not in TEXT_COLUMNS and (number := _number(text)) is not None
     }
     return PredictionRow(**texts, scores=scores)
 

@@ -46,7 +46,11 @@ def differences_plot(comparisons: Sequence[Comparison]) -> Plot | None:
         return None
     figure, (panel,) = new_figure(1, 0.9 + 0.32 * len(comparisons))
     colours = {"better": TUNED, "worse": WARNING, "unclear": NEUTRAL}
-    rows = [(f"− {system_label(c.other)}", colours[c.outcome], c.difference) for c in comparisons]
+    rows = [
+        # The oracle is a bound to be below of, not a rival to lose against.
+        (f"− {system_label(c.other)}", NEUTRAL if c.other == "oracle" else colours[c.outcome], c.difference)
+        for c in comparisons
+    ]
     _dots_with_intervals(panel, rows, label=signed)
     panel.axvline(0, color=INK, linewidth=1.2)
     panel.set_xlabel(f"{metric_label(comparisons[0].metric)} points gained by fine-tuning (bars: 95 % interval)")
