@@ -120,8 +120,13 @@ class Engine(Protocol):
         prompts: Sequence[Sequence[int]],
         spec: GenerationSpec,
         on_done: Callable[[int, Generation], None] | None = None,
+        on_token: Callable[[int, int], None] | None = None,
     ) -> list[Generation]:
-        """Continue each prompt; results in input order. `on_done(index, generation)` reports each as it ends."""
+        """Continue each prompt; results in input order. `on_done(index, generation)` reports each as it ends.
+
+        `on_token(index, token)` reports each token of a result as it is found (beam search: when the result ends).
+        What either of them raises ends the generation and reaches the caller; the engine stays usable.
+        """
 
     def gradients(self, batches: Sequence[Batch]) -> dict[str, np.ndarray]:
         """Gradient of sum(weights * nll) by PEFT name, float32, dropout off. For checks, not for training."""

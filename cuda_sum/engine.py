@@ -99,9 +99,10 @@ class CudaEngine:
         prompts: Sequence[Sequence[int]],
         spec: GenerationSpec,
         on_done: Callable[[int, Generation], None] | None = None,
+        on_token: Callable[[int, int], None] | None = None,
     ) -> list[Generation]:
         with self._dense_weights():
-            return generate(self.model, prompts, spec, self.shape.vocab_size, on_done)
+            return generate(self.model, prompts, spec, self.shape.vocab_size, on_done, on_token)
 
     def gradients(self, batches: Sequence[Batch]) -> dict[str, np.ndarray]:
         adapter = self._require_adapter("gradients")

@@ -22,6 +22,7 @@ NOT_FINITE = "the model's logits became NaN or infinite"
 SHRINK_SHARE = 0.75  # finished rows leave the batch when no more than this share of it is still running
 
 OnDone = Callable[[int, Generation], None]
+OnToken = Callable[[int, int], None]
 Sampler = Callable[[torch.Tensor, Sequence[int]], torch.Tensor]
 
 
@@ -31,6 +32,7 @@ def generate(
     spec: GenerationSpec,
     vocab_size: int,
     on_done: OnDone | None = None,
+    on_token: OnToken | None = None,
 ) -> list[Generation]:
     """Continue every prompt by at most `spec.max_new_tokens` tokens; results in input order.
 
@@ -44,6 +46,10 @@ def generate(
         if on_done is not None:
             on_done(index, result)
 
+    def grown(index: int, token: int) -> None:
+        if on_token is not None:
+            on_token(index, token)
+
     runnable = []
     for index, prompt in enumerate(prompts):
         problem = _prompt_problem(prompt, vocab_size)
@@ -56,7 +62,7 @@ def generate(
     run_group = _beam_group if spec.beams > 1 else _generate_group
     with torch.no_grad():
         for group in group_prompts([len(prompts[index]) for index in runnable], spec):
-            run_group(model, [(runnable[i], prompts[runnable[i]]) for i in group], spec, done)
+            run_group(model, [(runnable[i], prompts[runnable[i]]) for i in group], spec, done, grown)
     return [results[index] for index in range(len(prompts))]
 
 
@@ -158,7 +164,9 @@ class RowCache:
         self.values = [values[rows] for values in self.values]
 
 
-def _generate_group(model: Any, prompts: list[tuple[int, Sequence[int]]], spec: GenerationSpec, done: OnDone) -> None:
+def _generate_group(
+    model: Any, prompts: list[tuple[int, Sequence[int]]], spec: GenerationSpec, done: OnDone, grown: OnToken
+) -> None:
     sample = make_sampler(spec)
     stop = set(spec.eos_ids)
     rows = [index for index, _ in prompts]
@@ -176,6 +184,7 @@ def _generate_group(model: Any, prompts: list[tuple[int, Sequence[int]]], spec: 
                 result = Generation(tuple(texts[index]), "eos")
             else:
                 texts[index].append(token)
+                grown(index, token)
                 if count < spec.max_new_tokens:
                     continue
                 result = Generation(tuple(texts[index]), "length")
@@ -237,7 +246,9 @@ def _next_tokens(logits: torch.Tensor, sample: Sampler, rows: Sequence[int]) -> 
     return torch.where(finite, sample(logits, rows), NOT_A_NUMBER)
 
 
-def _beam_group(model: Any, prompts: list[tuple[int, Sequence[int]]], spec: GenerationSpec, done: OnDone) -> None:
+def _beam_group(
+    model: Any, prompts: list[tuple[int, Sequence[int]]], spec: GenerationSpec, done: OnDone, grown: OnToken
+) -> None:
     """Beam search is transformers' own: left-padded, with the masks that this needs."""
     from transformers import GenerationConfig
 
@@ -265,6 +276,8 @@ def _beam_group(model: Any, prompts: list[tuple[int, Sequence[int]]], spec: Gene
         )
     for (index, _), row in zip(prompts, output[:, width:].tolist(), strict=True):
         end = next((place for place, token in enumerate(row) if token in stop), None)
+        for token in row[:end]:
+            grown(index, token)
         done(index, Generation(tuple(row[:end]), "length" if end is None else "eos"))
 
 

@@ -110,9 +110,10 @@ class MlxEngine:
         prompts: Sequence[Sequence[int]],
         spec: GenerationSpec,
         on_done: Callable[[int, Generation], None] | None = None,
+        on_token: Callable[[int, int], None] | None = None,
     ) -> list[Generation]:
         vocabulary, longest = self.shape.vocab_size, self.shape.sliding_window
-        return generate(self.model, self._head, prompts, spec, vocabulary, longest, on_done)
+        return generate(self.model, self._head, prompts, spec, vocabulary, longest, on_done, on_token)
 
     def gradients(self, batches: Sequence[Batch]) -> dict[str, np.ndarray]:
         self._require_adapter("gradients")

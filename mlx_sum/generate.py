@@ -22,6 +22,7 @@ NOT_A_NUMBER = -1  # stands for the next token of a row whose logits are not fin
 SHRINK_SHARE = 0.75  # finished rows leave the batch when no more than this share of it is still running
 
 OnDone = Callable[[int, Generation], None]
+OnToken = Callable[[int, int], None]
 Sampler = Callable[[mx.array], mx.array]
 
 
@@ -33,6 +34,7 @@ def generate(
     vocab_size: int,
     longest: int | None = None,
     on_done: OnDone | None = None,
+    on_token: OnToken | None = None,
 ) -> list[Generation]:
     """Continue every prompt by at most `spec.max_new_tokens` tokens; results in input order.
 
@@ -49,6 +51,10 @@ def generate(
         if on_done is not None:
             on_done(index, result)
 
+    def grown(index: int, token: int) -> None:
+        if on_token is not None:
+            on_token(index, token)
+
     runnable = []
     for index, prompt in enumerate(prompts):
         problem = _prompt_problem(prompt, spec.max_new_tokens, vocab_size, longest)
@@ -60,7 +66,7 @@ def generate(
             runnable.append(index)
     sample = make_sampler(spec)
     for group in group_prompts([len(prompts[i]) for i in runnable], spec):
-        _generate_group(model, head, [(runnable[i], prompts[runnable[i]]) for i in group], spec, sample, done)
+        _generate_group(model, head, [(runnable[i], prompts[runnable[i]]) for i in group], spec, sample, done, grown)
         mx.clear_cache()
     return [results[index] for index in range(len(prompts))]
 
@@ -120,6 +126,7 @@ def _generate_group(
     spec: GenerationSpec,
     sample: Sampler,
     done: OnDone,
+    grown: OnToken,
 ) -> None:
     stop = set(spec.eos_ids)
     rows = [index for index, _ in prompts]
@@ -140,6 +147,7 @@ def _generate_group(
                 result = Generation(tuple(texts[index]), "eos")
             else:
                 texts[index].append(token)
+                grown(index, token)
                 if count < spec.max_new_tokens:
                     continue
                 result = Generation(tuple(texts[index]), "length")
