@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "train": "Fine-tune a model into a summarizer.",
     "eval": "Score a run against the untuned model and simple baselines.",
     "score": "Score any system's summaries against references.",
+    "compare": "Runs side by side, with paired tests.",
     "report": "Write a run's report.",
     "demo": "The whole journey on the embedded corpus.",
 }
