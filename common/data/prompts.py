@@ -140,6 +140,7 @@ class PromptFormat:
         self.max_summary_tokens = max_summary_tokens or max_length // 2
         self.max_words = max_words
         self.truncation = truncation
+        self.model_name = model_name
         self.markup = before, after = _fill(template, tokenizer, max_words)
         bos = [] if template.chat else list(tokenizer.bos_ids)
         self._before = (*bos, *tokenizer.encode_markup(before))
@@ -159,10 +160,29 @@ class PromptFormat:
     def overhead(self) -> int:
         return len(self._before) + len(self._after)
 
+    def with_max_words(self, max_words: int) -> PromptFormat:
+        """The prompt that asks for another number of words; the same one where the template names no number."""
+        if max_words == self.max_words or "{max_words}" not in self.template.text:
+            return self
+        return PromptFormat(
+            self.template,
+            self.tokenizer,
+            self.max_length,
+            self.max_document_tokens,
+            self.max_summary_tokens,
+            max_words,
+            self.truncation,
+            self.model_name,
+        )
+
     def document_room(self, reserved: int) -> int:
         """Document tokens that fit beside the template and `reserved` tokens of summary."""
         room = self.max_length - self.overhead - reserved
         return max(0, min(room, self.max_document_tokens) if self.max_document_tokens else room)
+
+    def reserved(self, max_new_tokens: int) -> int:
+        """Tokens that a prompt for generation leaves free for its summary."""
+        return min(self.max_summary_tokens, max_new_tokens, self.max_length // 2)
 
     def prompt_from_ids(self, document_ids: Sequence[int], reserved: int) -> Prompt:
         """Fill the template with an encoded document, cut to leave `reserved` tokens for the summary."""
@@ -172,7 +192,7 @@ class PromptFormat:
 
     def prompts(self, documents: Sequence[str], max_new_tokens: int) -> list[Prompt]:
         """Prompts for generation, each leaving room for the longest summary that may follow."""
-        reserved = min(self.max_summary_tokens, max_new_tokens, self.max_length // 2)
+        reserved = self.reserved(max_new_tokens)
         encoded = self.tokenizer.encode_texts([document.strip() for document in documents])
         return [self.prompt_from_ids(ids, reserved) for ids in encoded]
 
