@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "score": "Score any system's summaries against references.",
     "compare": "Runs side by side, with paired tests.",
     "report": "Write a run's report.",
+    "export": "A run for other programs: PEFT, MLX, merged, GGUF, Ollama, a Space.",
     "demo": "The whole journey on the embedded corpus.",
 }
 
