@@ -68,7 +68,7 @@ def bootstrap_intervals(
     """
     table = _table(scores)
     means = table.mean(axis=0)
-    resampled = _resampled_means(table, resamples, seed)
+    resampled = resampled_means(table, resamples, seed)
     lows, highs = _bca_bounds(table, means, resampled, confidence)
     return {
         name: Interval(float(means[column]), float(lows[column]), float(highs[column]))
@@ -152,8 +152,8 @@ def _chunks(total: int, examples: int) -> Iterator[int]:
         total -= size
 
 
-def _resampled_means(table: Values, resamples: int, seed: int) -> Values:
-    """Means of `resamples` draws with replacement, shape (resamples, measures)."""
+def resampled_means(table: Values, resamples: int, seed: int) -> Values:
+    """Means of `resamples` draws of the rows of `table` with replacement, shape (resamples, columns)."""
     generator = np.random.default_rng(seed)
     examples = len(table)
     means = []

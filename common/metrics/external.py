@@ -6,7 +6,6 @@ comparable under equal settings only. Nothing is downloaded.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import DataError, EngineError
-from common.metrics.bootstrap import Interval, bootstrap_interval
+from common.metrics.bootstrap import Interval, bootstrap_interval, resampled_means
 from common.metrics.tokens import get_tokenizer
 
 RESAMPLES = 1000
@@ -45,7 +44,7 @@ def bleu(predictions: Sequence[str], references: Sequence[str | Sequence[str]]) 
     _need_sacrebleu()
     from sacrebleu.metrics import BLEU
 
-    return _sacrebleu_score(BLEU(), BLEU(effective_order=True), predictions, references)
+    return _sacrebleu_score("BLEU", BLEU(), BLEU(effective_order=True), predictions, references)
 
 
 def chrf(predictions: Sequence[str], references: Sequence[str | Sequence[str]]) -> ExternalScore:
@@ -53,7 +52,7 @@ def chrf(predictions: Sequence[str], references: Sequence[str | Sequence[str]]) 
     _need_sacrebleu()
     from sacrebleu.metrics import CHRF
 
-    return _sacrebleu_score(CHRF(), CHRF(), predictions, references)
+    return _sacrebleu_score("chrF2", CHRF(), CHRF(), predictions, references)
 
 
 def meteor(predictions: Sequence[str], references: Sequence[str | Sequence[str]]) -> ExternalScore:
@@ -96,20 +95,28 @@ def _find_wordnet() -> Any:
 
 
 def _sacrebleu_score(
-    corpus_metric: Any, sentence_metric: Any, predictions: Sequence[str], references: Sequence[str | Sequence[str]]
+    name: str,
+    corpus_metric: Any,
+    sentence_metric: Any,
+    predictions: Sequence[str],
+    references: Sequence[str | Sequence[str]],
 ) -> ExternalScore:
+    """A sacrebleu metric over the corpus with a percentile interval, and over each example alone."""
     groups = _groups(predictions, references)
     most = max(len(group) for group in groups)
     streams = [[group[place] if place < len(group) else None for group in groups] for place in range(most)]
     hypotheses = list(predictions)
-    score = corpus_metric.corpus_score(hypotheses, streams, n_bootstrap=RESAMPLES if len(groups) > 1 else 1)
-    described = json.loads(score.format(is_json=True, signature=corpus_metric.get_signature().format()))
-    half = float(described["confidence_var"]) if len(groups) > 1 else 0.0
+    score = corpus_metric.corpus_score(hypotheses, streams).score
+    # sacrebleu's own resampling raises where a resample scores 0, so its statistics are resampled here.
+    statistics = np.array(corpus_metric._extract_corpus_statistics(hypotheses, streams), dtype=float)
+    sums = resampled_means(statistics, RESAMPLES, seed=0) * len(groups)
+    resampled = [corpus_metric._compute_score_from_stats(np.rint(row).astype(int).tolist()).score for row in sums]
+    low, high = np.quantile(resampled, [0.025, 0.975])
     per_example = np.array(
         [sentence_metric.sentence_score(text, group).score for text, group in zip(hypotheses, groups, strict=True)]
     )
-    interval = Interval(score.score, max(0.0, score.score - half), min(100.0, score.score + half))
-    return ExternalScore(interval, per_example, f"{described['name']}|{described['signature']}")
+    signature = f"{name}|{corpus_metric.get_signature().format()}"
+    return ExternalScore(Interval(score, min(score, float(low)), max(score, float(high))), per_example, signature)
 
 
 def _groups(predictions: Sequence[str], references: Sequence[str | Sequence[str]]) -> list[list[str]]:

@@ -80,7 +80,7 @@ _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 class Number:
     """A number at offsets [start, end) with every value it may stand for.
 
-    step     the unit it is rounded to
+    step     the unit that the first of them is rounded to
     clock    hour and minute where it can be read as a time of day
     """
 
@@ -125,8 +125,8 @@ def is_supported(number: Number, known: Set[float]) -> bool:
     if number.is_year or not number.step:
         return False
     for ours in number.values:
-        scale = ours / number.values[0] if number.values[0] else 1.0
-        allowed = min(number.step * max(1.0, scale), 0.1 * ours)
+        smaller = min(1.0, ours / number.values[0]) if number.values[0] else 1.0
+        allowed = min(number.step * smaller, 0.1 * ours)
         if any(abs(value - ours) < allowed for value in known):
             return True
     return False
@@ -154,7 +154,7 @@ def _from_digits(match: re.Match[str]) -> Number:
         values += [1900.0 + int(digits), 2000.0 + int(digits)]
     time = re.fullmatch(r"(\d{1,2})\.([0-5]\d)", digits)
     clock = (float(time[1]), float(time[2])) if time else None
-    return Number(start, end, tuple(values), _step(digits), clock, is_year=is_year)
+    return Number(start, end, tuple(values), scale * _step(digits), clock, is_year=is_year)
 
 
 def _readings(digits: str) -> list[float]:

@@ -1,0 +1,164 @@
+"""`sumkit score`: its JSON, its table, its file of single scores, and every way in which files may fail to pair."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.cli.main import group, run
+from common.metrics.rouge import rouge_scores
+
+DOCUMENTS = {
+    "a": "The bridge closed on Monday. Heavy rain had washed out a pier. Repairs take a year.",
+    "b": "A fire broke out at a mill. Nobody was hurt. Police suspect a faulty wire.",
+    "c": "The council voted on the budget. Taxes stay the same. Fees for parking rise.",
+}
+SUMMARIES = {"a": "Rain closed the bridge.", "b": "Nobody was hurt in a mill fire.", "c": "Parking fees rise."}
+PREDICTIONS = {"c": "Fees for parking rise.", "a": "A bridge was closed by rain.", "b": ""}
+
+
+def write_jsonl(path: Path, rows: list[Any]) -> Path:
+    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def predictions(tmp_path: Path) -> Path:
+    return write_jsonl(
+        tmp_path / "predictions.jsonl", [{"id": name, "prediction": text} for name, text in PREDICTIONS.items()]
+    )
+
+
+@pytest.fixture
+def references(tmp_path: Path) -> Path:
+    return write_jsonl(
+        tmp_path / "references.jsonl", [{"id": name, "summary": text} for name, text in SUMMARIES.items()]
+    )
+
+
+def score(*arguments: str | Path) -> int:
+    return run(group, ["score", *map(str, arguments)])
+
+
+def test_json_holds_means_with_intervals_of_the_pairs_joined_on_id(
+    predictions: Path, references: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert score("-p", predictions, "-r", references, "--json") == 0
+    results = json.loads(capsys.readouterr().out)
+    expected = rouge_scores([PREDICTIONS[name] for name in "abc"], [SUMMARIES[name] for name in "abc"]).fmeasure
+    assert results["examples"] == 3
+    assert results["empty_predictions"] == 1
+    for measure in ("rouge1", "rouge2", "rougeL", "rougeLsum"):
+        assert results[measure]["mean"] == pytest.approx(expected[measure].mean())
+        assert 0 <= results[measure]["low"] <= results[measure]["mean"] <= results[measure]["high"] <= 100
+    assert results["tokenizer"] == "rouge-score (Porter stemmer)"
+
+
+def test_csv_is_read_like_jsonl_and_ids_match_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "predictions.csv"
+    with table.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["id", "prediction"], ["1", "two\nlines, quoted"], ["2", "x"]])
+    references = tmp_path / "references.csv"
+    with references.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["id", "references"], ["2", '["y", "x"]'], ["1", "two lines quoted"]])
+    assert score("-p", table, "-r", references, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["rouge1"]["mean"] == pytest.approx(100)
+    numbers = write_jsonl(tmp_path / "references.jsonl", [{"id": 1, "summary": "a"}, {"id": 2, "summary": "x"}])
+    assert score("-p", table, "-r", numbers, "--json") == 0
+
+
+def test_per_example_scores_are_written_for_each_id(
+    predictions: Path, references: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "scores.jsonl"
+    assert score("-p", predictions, "-r", references, "--per-example", out, "--json") == 0
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [(row["id"], row["empty"]) for row in rows] == [("a", False), ("b", True), ("c", False)]
+    mean = sum(row["rouge1"] for row in rows) / 3
+    assert mean == pytest.approx(json.loads(capsys.readouterr().out)["rouge1"]["mean"], abs=1e-5)
+
+
+def test_several_references_count_by_the_best_or_by_their_mean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = write_jsonl(tmp_path / "p.jsonl", [{"id": 1, "prediction": "a b"}])
+    theirs = write_jsonl(tmp_path / "r.jsonl", [{"id": 1, "summary": "ignored", "references": ["a b", "c d"]}])
+    for choice, expected in (("best", 100), ("mean", 50)):
+        assert score("-p", ours, "-r", theirs, "--multi-reference", choice, "--json") == 0
+        results = json.loads(capsys.readouterr().out)
+        assert (results["rouge1"]["mean"], results["multi_reference"]) == (expected, choice)
+
+
+def test_documents_bring_the_leads_and_the_differences_to_them(
+    predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"id": name, "document": DOCUMENTS[name], "summary": SUMMARIES[name]} for name in "abc"]
+    references = write_jsonl(tmp_path / "full.jsonl", rows)
+    assert score("-p", predictions, "-r", references, "--json") == 0
+    results = json.loads(capsys.readouterr().out)
+    lead = results["baselines"]["lead1"]["rouge1"]["mean"]
+    assert results["differences"]["lead1"]["rouge1"]["mean"] == pytest.approx(results["rouge1"]["mean"] - lead)
+    assert score("-p", predictions, "-r", references) == 0
+    shown = capsys.readouterr().out
+    assert "Lead-1, and the difference to it" in shown
+    assert f"{lead:.2f}" in shown
+
+
+def test_the_table_shows_means_intervals_tokenizer_and_empty_predictions(
+    predictions: Path, references: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert score("-p", predictions, "-r", references, "--also", "chrf") == 0
+    shown = capsys.readouterr().out
+    for part in ("3 examples", "ROUGE-1", "ROUGE-Lsum", "chrF", "95 % interval", "Porter", "1 predictions are empty"):
+        assert part in shown
+
+
+def test_missing_and_extra_ids_are_counted_and_named(
+    references: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = write_jsonl(tmp_path / "p.jsonl", [{"id": "b", "prediction": "x"}, {"id": "z", "prediction": "x"}])
+    assert score("-p", ours, "-r", references) == 1
+    message = capsys.readouterr().err
+    assert "ids without a prediction: 2 of 3 (a, c)" in message
+    assert "does not have: 1 (z)" in message
+
+
+def test_repeated_ids_are_counted_and_named(
+    references: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"id": name, "prediction": "x"} for name in "abcaab"]
+    assert score("-p", write_jsonl(tmp_path / "p.jsonl", rows), "-r", references) == 1
+    assert "rows that repeat an id: 3 (a, a, b)" in capsys.readouterr().err
+
+
+def test_every_broken_row_is_listed_with_its_line_and_remedy(
+    references: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = ['{"id": "a", "prediction": "x"}', "{broken", '{"id": "b", "prediction": null}', '{"id": true}', "[1]"]
+    path = write_jsonl(tmp_path / "p.jsonl", rows)
+    assert score("-p", path, "-r", references) == 1
+    message = capsys.readouterr().err
+    assert f"{path}, line 2: is not valid JSON" in message
+    assert f"{path}, line 3: prediction is missing or null; it must be a text" in message
+    assert f"{path}, line 4: id is a truth value" in message
+    assert f"{path}, line 5: holds a list" in message
+    assert "Traceback" not in message
+
+
+def test_wrong_columns_empty_references_and_missing_files_are_explained(
+    predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    headline = write_jsonl(tmp_path / "r.jsonl", [{"id": name, "headline": "x"} for name in "abc"])
+    assert score("-p", predictions, "-r", headline) == 1
+    assert "has no column references or summary; its columns are id, headline" in capsys.readouterr().err
+    assert score("-p", predictions, "-r", headline, "--reference-column", "headline") == 0
+    empty = write_jsonl(tmp_path / "e.jsonl", [{"id": "a", "summary": " "}])
+    assert score("-p", predictions, "-r", empty) == 1
+    assert "line 1: summary is text; it must be a text that is not empty" in capsys.readouterr().err
+    assert score("-p", predictions, "-r", tmp_path / "absent.jsonl") == 1
+    assert "there is no such file" in capsys.readouterr().err
+    assert score("-p", predictions) == 2
