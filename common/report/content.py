@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.report.examples import ShownExample, show_examples
+from common.report.examples import ShownExample, faithfulness_note, show_examples
 from common.report.figures import build_plots
 from common.report.plot_style import Plot
 from common.report.run_files import RunFiles, read_run
@@ -14,12 +14,13 @@ from common.report.verdict import Verdict, judge
 
 @dataclass(frozen=True)
 class ReportContent:
-    """A run with what was concluded from it: verdict, plots, and the examples to show by group."""
+    """A run with what was concluded from it: verdict, plots, examples by group, and a sentence on faithfulness."""
 
     run: RunFiles
     verdict: Verdict
     plots: tuple[Plot, ...]
     examples: dict[str, list[ShownExample]]
+    faithfulness: str
 
     def plot(self, name: str) -> Plot | None:
         """The plot of that name, None where the run has no data for it."""
@@ -30,4 +31,5 @@ def gather(path: Path) -> ReportContent:
     """Read a run directory and work out its report. Raises CheckpointError when there is no run."""
     run = read_run(path)
     verdict = judge(run)
-    return ReportContent(run, verdict, tuple(build_plots(run, verdict.comparisons)), show_examples(run))
+    plots = tuple(build_plots(run, verdict.comparisons))
+    return ReportContent(run, verdict, plots, show_examples(run), faithfulness_note(run))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from common.metrics.faithfulness import unsupported_claims
 from common.metrics.tokens import TokenizerName, choose_tokenizer, word_spans
-from common.report.formats import ROUGE_METRICS, system_label
+from common.report.formats import ROUGE_METRICS, share, system_label
 from common.report.run_files import PredictionRow, RunFiles
 from common.report.safe_text import visible
 from common.report.spans import Piece, Range, copied_ranges, cut_into_pieces, different_ranges
@@ -19,6 +19,7 @@ from common.report.spans import Piece, Range, copied_ranges, cut_into_pieces, di
 SHOWN_DOCUMENT_CHARACTERS = 6000
 SHOWN_SUMMARY_CHARACTERS = 3000
 PER_GROUP = 3
+CHECKED_SUMMARIES = 100  # for unsupported claims; a long document takes some 50 ms
 GROUPS = ("best", "median", "worst")
 
 
@@ -56,6 +57,21 @@ def choose_examples(rows: Sequence[PredictionRow], measure: str = "rouge1") -> d
     middle = (len(scored) - size) // 2
     chosen = {"best": scored[:size], "median": scored[middle : middle + size], "worst": scored[-size:][::-1]}
     return {name: chosen[name] for name in GROUPS}
+
+
+def faithfulness_note(run: RunFiles) -> str:
+    """How many summaries claim what their document does not hold, beside how many references do; empty if unknown."""
+    rows = [row for row in run.predictions if row.document][:CHECKED_SUMMARIES]
+    if not rows:
+        return ""
+    ours = sum(bool(unsupported_claims(row.document, row.prediction)) for row in rows)
+    theirs = sum(bool(unsupported_claims(row.document, row.reference)) for row in rows)
+    which = f"the first {len(rows)}" if len(rows) < len(run.predictions) else f"all {len(rows)}"
+    return (
+        f"Of {which} summaries, {ours} ({share(ours, len(rows))}) hold a number, date, name or quotation that was not "
+        f"found in the document; of their references, {theirs} ({share(theirs, len(rows))}). Such a finding is a "
+        "reason to look, not proof of an error."
+    )
 
 
 def show_examples(run: RunFiles) -> dict[str, list[ShownExample]]:

@@ -75,8 +75,9 @@ def decimal(value: float, digits: int = 1) -> str:
 
 
 def signed(value: float) -> str:
+    """One decimal with its sign; what rounds to zero has none."""
     text = decimal(value)
-    return text if text.startswith("−") else "+" + text
+    return text if text.startswith("−") or text == "0.0" else "+" + text
 
 
 def quantity(value: Any) -> str:

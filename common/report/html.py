@@ -58,6 +58,7 @@ def render_html(content: ReportContent) -> str:
         stops=stop_table(run),
         plots={plot.name: _described(plot) for plot in content.plots},
         examples=content.examples,
+        faithfulness=content.faithfulness,
         predictions=listed_predictions(run.predictions),
         data_facts=data_facts(run),
         evaluation_facts=facts_table(run.results, OWN_SECTION),

@@ -76,7 +76,7 @@ def _scores(content: ReportContent) -> list[str]:
 
 
 def _examples(content: ReportContent) -> list[str]:
-    parts = []
+    parts = [content.faithfulness]
     for group, examples in content.examples.items():
         parts.append(f"### {group.capitalize()}")
         parts += [_example(example) for example in examples]

@@ -137,3 +137,11 @@ def whole_counts(panel: Any) -> None:
     from matplotlib.ticker import MaxNLocator
 
     panel.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+
+
+def whole_steps(panel: Any) -> None:
+    """Whole training steps on the lower axis."""
+    from matplotlib.ticker import MaxNLocator
+
+    panel.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    panel.set_xlabel("step")

@@ -53,7 +53,7 @@ def differences_plot(comparisons: Sequence[Comparison]) -> Plot | None:
     ]
     _dots_with_intervals(panel, rows, label=signed)
     panel.axvline(0, color=INK, linewidth=1.2)
-    panel.set_xlabel(f"{metric_label(comparisons[0].metric)} points gained by fine-tuning (bars: 95 % interval)")
+    panel.set_xlabel(f"{metric_label(comparisons[0].metric)} points gained (bars: 95 % interval)")
     return Plot(
         "differences",
         "Gain over each system",
@@ -66,14 +66,18 @@ def _dots_with_intervals(
     panel: Any, rows: Sequence[tuple[str, str, Any]], label: Callable[[float], str] = decimal
 ) -> None:
     for place, (_, colour, score) in enumerate(rows):
-        if score.low is not None and score.high is not None:
-            panel.plot([score.low, score.high], [place, place], color=colour, linewidth=2.4, solid_capstyle="round")
-        panel.plot([score.mean], [place], "o", color=colour, markersize=6)
+        low = score.mean if score.low is None else score.low
+        high = score.mean if score.high is None else score.high
+        if high > low:
+            panel.plot([low, high], [place, place], color=colour, linewidth=2.4, solid_capstyle="round")
+        panel.plot([score.mean], [place], "o", color=colour, markersize=6, clip_on=False)
+        left = high < 0  # the number stands on the far side of zero, where nothing is in its way
         panel.annotate(
             label(score.mean),
-            (max(score.mean, score.high if score.high is not None else score.mean), place),
-            xytext=(5, 0),
+            (low if left else high, place),
+            xytext=(-6 if left else 6, 0),
             textcoords="offset points",
+            ha="right" if left else "left",
             va="center",
             fontsize=9.5,
             color=INK,

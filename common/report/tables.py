@@ -13,12 +13,14 @@ from typing import Any
 from common.report.formats import (
     QUALITY_METRICS,
     Interval,
+    decimal,
     duration,
     memory,
     metric_label,
     quantity,
     read_interval,
     share,
+    signed,
     system_label,
 )
 from common.report.run_files import RunFiles, finite, mapping
@@ -116,10 +118,10 @@ def key_figures(run: RunFiles, verdict: Verdict) -> list[tuple[str, str, str]]:
     figures = []
     tuned = mapping(mapping(run.results.get("systems")).get(run.main_system))
     if (score := read_interval(tuned.get("rouge1"))) is not None:
-        figures.append(("ROUGE-1", f"{score.mean:.1f}", score.bounds))
+        figures.append(("ROUGE-1", decimal(score.mean), score.bounds))
     for item in verdict.comparisons[:2]:
         label = system_label(item.other)
-        figures.append((f"against {label}", f"{item.difference.mean:+.1f}".replace("-", "−"), item.difference.bounds))
+        figures.append((f"against {label}", signed(item.difference.mean), item.difference.bounds))
     if examples := finite(run.results.get("examples")):
         figures.append(("test examples", f"{examples:,.0f}", str(run.results.get("split") or "")))
     if run.metrics:
@@ -182,7 +184,8 @@ def data_facts(run: RunFiles) -> list[tuple[str, str]]:
     rows = [("data set", quantity(run.results.get("data") or run.setting("data.data")))]
     for group in ("training_data", "data_report", "overlap"):
         for source in (run.environment, run.results):
-            rows += [(name.replace("_", " "), value) for name, value in facts_table(mapping(source.get(group)))]
+            words = group.replace("_", " ")
+            rows += [(f"{words}: {name.replace('_', ' ')}", v) for name, v in facts_table(mapping(source.get(group)))]
     return rows
 
 

@@ -20,6 +20,7 @@ from common.report.plot_style import (
     series,
     smoothed,
     thinned,
+    whole_steps,
 )
 from common.report.run_files import RunFiles, finite
 from common.report.tables import training_seconds
@@ -48,7 +49,7 @@ def loss_plot(metrics: Sequence[Mapping[str, Any]]) -> Plot | None:
         panels[-1].set_ylim(bottom=0)
         panels[-1].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         panels[-1].locator_params(axis="y", nbins=3)
-    panels[-1].set_xlabel("step")
+    whole_steps(panels[-1])
     return Plot("loss", "Loss and learning rate", _loss_caption((steps, losses), (dev_steps, dev_losses)), figure)
 
 
@@ -102,7 +103,7 @@ def health_plot(run: RunFiles) -> Plot | None:
     lower.plot(*thinned(speed_steps, speeds), color=TUNED, linewidth=1.1)
     lower.set_title("tokens a second")
     lower.set_ylim(bottom=0)
-    lower.set_xlabel("step")
+    whole_steps(lower)
     seconds = training_seconds(run)
     spent = f" Training steps took {duration(seconds)}." if seconds else ""
     typical = f"Typical speed {np.median(speeds):,.0f} tokens a second." if len(speeds) else ""

@@ -19,6 +19,7 @@ Tone = Literal["good", "mixed", "bad", "none"]
 COPYING = ("lead1", "lead3")  # what anybody gets by copying the first sentences
 REFERENCE_POINTS = ("base", "lead3", "lead1", "random", "oracle")
 FEW_EXAMPLES = 50
+LEAST_SHOWN = 0.05  # points; a smaller figure is one that rounds to 0.0
 CUT_OFF_SHARE = 0.05  # more summaries than this stopped by the token limit are worth a warning
 RUNAWAY_SHARE = 0.5  # a baseline that mostly runs into the limit loses part of its score to length alone
 
@@ -75,7 +76,7 @@ class Verdict:
     def detectable(self) -> str:
         """What size of difference this test set shows at all; empty where not known."""
         found = next((item for item in self.comparisons if item.detectable is not None), None)
-        if found is None or found.detectable is None:
+        if found is None or found.detectable is None or found.detectable < LEAST_SHOWN:
             return ""
         return (
             f"Against {_than(found.other)}, these examples would show a true difference of "
