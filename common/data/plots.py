@@ -12,7 +12,7 @@ from typing import Any
 
 from common.data.statistics import Lengths, SplitStatistics
 from common.errors import DataError
-from common.report.plot_style import BASE, GRID, INK, MUTED, NEUTRAL, PAPER, REFERENCE, TUNED, new_figure, style
+from common.report.plot_style import BASE, GRID, INK, MUTED, NEUTRAL, REFERENCE, TUNED, new_figure, style
 
 DPI = 160
 SPLIT_LOOKS = {"train": (TUNED, "-"), "dev": (BASE, "--"), "test": (REFERENCE, ":")}
@@ -40,32 +40,32 @@ def _lengths_figure(statistics: Mapping[str, SplitStatistics], unit: str) -> Any
     with style():
         figure, panels = new_figure(2, 5.6)
         for panel, what in zip(panels, ("document", "summary"), strict=True):
-            for name, split in statistics.items():
-                _outline(panel, getattr(split, f"{what}_{unit}"), name, first=name == next(iter(statistics)))
-            first = next(iter(statistics.values()))
-            _mark(panel, getattr(first, f"{what}_{unit}"))
-            panel.set_title(f"{what.capitalize()} length", pad=18)
+            found: dict[str, Lengths] = {name: getattr(split, f"{what}_{unit}") for name, split in statistics.items()}
+            _outlines(panel, found)
+            _mark(panel, next(iter(found.values())))
+            panel.set_title("Documents" if what == "document" else "Summaries", pad=20)
             panel.set_ylabel("share of examples, %", fontsize=9.5)
             panel.set_xlabel(f"{unit} (longer than the 99th percentile: in the last bin)", fontsize=9.5)
-            panel.set_xlim(left=0)
             panel.set_ylim(bottom=0)
         if len(statistics) > 1:
-            panels[0].legend(loc="upper right", frameon=True, facecolor=PAPER, edgecolor="none", framealpha=0.9)
+            panels[0].legend(
+                loc="lower right", bbox_to_anchor=(1, 1.1), ncols=3, borderaxespad=0, columnspacing=1, handlelength=1.6
+            )
     return figure
 
 
-def _outline(panel: Any, lengths: Lengths, name: str, first: bool) -> None:
-    total = sum(lengths.counts)
-    width = lengths.edges[1] - lengths.edges[0]
-    # Splits may have bins of different width: shares are drawn as densities, per bin of the first one.
-    scale = getattr(panel, "sumkit_bin_width", None) or width
-    panel.sumkit_bin_width = scale
-    shares = [100 * count / total * scale / width for count in lengths.counts]
-    colour, line = SPLIT_LOOKS.get(name, (NEUTRAL, "-"))
-    label = f"{name} ({total:,})"
-    if first:
-        panel.stairs(shares, lengths.edges, fill=True, color=colour, alpha=0.25)
-    panel.stairs(shares, lengths.edges, color=colour, linestyle=line, linewidth=1.6, label=label)
+def _outlines(panel: Any, found: Mapping[str, Lengths]) -> None:
+    """Shares are per bin of the first split, since others may have bins of another width."""
+    first = next(iter(found))
+    for name, lengths in found.items():
+        total = sum(lengths.counts)
+        per_bin = (found[first].edges[1] - found[first].edges[0]) / (lengths.edges[1] - lengths.edges[0])
+        shares = [100 * count / total * per_bin for count in lengths.counts]
+        colour, line = SPLIT_LOOKS.get(name, (NEUTRAL, "-"))
+        if name == first:
+            panel.stairs(shares, lengths.edges, fill=True, color=colour, alpha=0.25)
+        label = f"{name} ({total:,})"
+        panel.stairs(shares, lengths.edges, color=colour, linestyle=line, linewidth=1.6, label=label)
 
 
 def _mark(panel: Any, lengths: Lengths) -> None:

@@ -114,10 +114,11 @@ def describe_split(examples: Sequence[Example], form: PromptFormat | None = None
 
 
 def lengths(values: NDArray[np.int64]) -> Lengths:
-    """Summary figures and a histogram with bins of equal, round width up to the 99th percentile."""
+    """Summary figures and a histogram with bins of equal, round width from the least to the 99th percentile."""
     p95, p99 = (float(np.percentile(values, q)) for q in (95, 99))
-    width = _round_width(p99 / BINS)
-    edges = width * np.arange(int(p99 // width) + 2)
+    width = _round_width((p99 - values.min()) / BINS)
+    first = int(values.min() // width)
+    edges = width * np.arange(first, int(p99 // width) + 2)
     inside = np.minimum(values, edges[-1] - width / 2)
     counts, _ = np.histogram(inside, edges)
     return Lengths(

@@ -13,7 +13,7 @@ import random
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow
 import pytest
@@ -49,7 +49,7 @@ def folder() -> Iterator[Path]:
         yield Path(directory)
 
 
-def check(path: Path, on_bad_row: str = "skip") -> bool:
+def check(path: Path, on_bad_row: Literal["skip", "stop"] = "skip") -> bool:
     """Read a file; True where it gave examples. Fails on any exception but a DataError with something to say."""
     try:
         splits = load_splits(DataSettings(data=str(path), on_bad_row=on_bad_row, min_document_words=1), 0)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pytest
@@ -75,7 +76,7 @@ def test_names_ids_and_configurations_are_told_apart() -> None:
 
 def test_single_turns_become_pairs_and_longer_talks_are_left_out() -> None:
     human, answer = {"from": "human", "value": "Why is the sky blue?"}, {"from": "gpt", "value": "Rayleigh scattering."}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"conversations": [human, answer]},
         {"conversations": [{"from": "system", "value": "Be brief."}, human, answer]},
         {"conversations": [human, answer, human, answer]},
