@@ -180,7 +180,7 @@ def test_restoring_from_nothing_or_from_another_adapter_is_an_error(build: Build
 
 
 def test_a_non_finite_loss_raises_before_anything_changes(build: Build) -> None:
-    spoiled, clean = build(lora=WITH_DROPOUT), build(lora=WITH_DROPOUT)
+    spoiled, clean = build(), build()
     (batch,) = step_batches(random_examples())
     before = spoiled.adapter()
     for value in (np.nan, np.inf):

@@ -1,0 +1,3 @@
+from tests.contract.cases import tiny_model
+
+__all__ = ["tiny_model"]
