@@ -23,7 +23,7 @@ from cuda_sum.fast import use_fast_layers
 from cuda_sum.generate import generate
 from cuda_sum.lora import Adapter, attach_adapter
 from cuda_sum.loss import chunk_rows, loss_sum, training_loss
-from cuda_sum.model import is_quantized, load_model
+from cuda_sum.model import is_quantized, load_model, recompute_layers
 from cuda_sum.optimizer import AdamW, LossScaler, clip_factor
 
 DENSE_ROOM = 1.5  # free memory wanted for a dense copy of the weights, as a multiple of its size
@@ -52,13 +52,13 @@ class CudaEngine:
         self._scaler = LossScaler(enabled=self._dtype == torch.float16)
         self._adapter: Adapter | None = None
         self._optimizer: AdamW | None = None
-        self._steps_begun = 0
+        self._steps_done = 0
         if spec.lora is not None:
             self._adapter = attach_adapter(self.model, self.shape, spec.lora, self._dtype)
             self._optimizer = AdamW(spec.optimizer, self._adapter.values, self._adapter.gradients)
             self.trainable_parameters = self._adapter.values.numel()
             if spec.gradient_checkpointing:
-                self.model.gradient_checkpointing_enable({"use_reentrant": False})
+                recompute_layers(self.model)
         self._linears = use_fast_layers(self.model, self.shape, self._adapter)
         self.model.eval()
 
@@ -75,6 +75,7 @@ class CudaEngine:
         norm /= scale
         if math.isfinite(loss) and not math.isfinite(norm) and self._scaler.enabled:
             self._scaler.overflowed()
+            self._steps_done += 1
             return StepStats(loss, int(tokens), 0.0, time.perf_counter() - start, skipped=True)
         if not (math.isfinite(norm) and math.isfinite(loss)):
             raise NonFiniteError(
@@ -83,6 +84,7 @@ class CudaEngine:
             )
         self._optimizer.update(learning_rate, clip_factor(norm, self.spec.optimizer.max_grad_norm) / scale)
         self._scaler.succeeded()
+        self._steps_done += 1
         adapter.refresh()
         return StepStats(loss, int(tokens), norm, time.perf_counter() - start)
 
@@ -132,7 +134,7 @@ class CudaEngine:
 
     def restore(self, directory: Path) -> None:
         state = read_state(directory, self._state())
-        self._steps_begun = int(state["steps_begun"])
+        self._steps_done = int(state["steps_done"])
         self._scaler.load_state(state)
         if self._optimizer is not None:
             self._optimizer.load_state({name.removeprefix("optimizer."): value for name, value in state.items()})
@@ -170,8 +172,7 @@ class CudaEngine:
     @contextmanager
     def _training(self) -> Iterator[None]:
         """Dropout on, its draws a function of seed, step and rank alone: there is no random state to resume."""
-        seed = np.random.SeedSequence([self.spec.seed, self._steps_begun, self.rank]).generate_state(1, np.uint64)[0]
-        self._steps_begun += 1
+        seed = np.random.SeedSequence([self.spec.seed, self._steps_done, self.rank]).generate_state(1, np.uint64)[0]
         devices = [self._device] if self._device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(int(seed))
@@ -221,7 +222,7 @@ class CudaEngine:
         return {
             **{f"optimizer.{name}": value for name, value in optimizer.items()},
             **self._scaler.state(),
-            "steps_begun": torch.tensor(self._steps_begun, dtype=torch.int64),
+            "steps_done": torch.tensor(self._steps_done, dtype=torch.int64),
         }
 
 

@@ -7,6 +7,7 @@ to float32: the small matrices are cast instead, once a step. Knows nothing of l
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -129,7 +130,9 @@ def _inject(model: nn.Module, paths: list[str], spec: LoraSpec) -> None:
         init_lora_weights=False,
         bias="none",
     )
-    inject_adapter_in_model(config, model, adapter_name=PEFT_ADAPTER)
+    with warnings.catch_warnings():  # of names that peft still uses and transformers has renamed
+        warnings.simplefilter("ignore", FutureWarning)
+        inject_adapter_in_model(config, model, adapter_name=PEFT_ADAPTER)
 
 
 class Linears:

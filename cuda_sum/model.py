@@ -118,6 +118,13 @@ def check_quantized(model: nn.Module, shape: ModelShape) -> None:
         raise ModelError(f"{odd} {'was' if odd in found else 'was not'} quantized; this is not how the engines agree")
 
 
+def recompute_layers(model: Any) -> None:
+    """Gradient checkpointing: keep only each layer's input and compute the layer again in the backward pass."""
+    name = "activation_checkpointing_enable"  # transformers before 5.20 has the older name
+    enable = getattr(model, name, None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
 def is_quantized(linear: nn.Module) -> bool:
     """Whether a layer holds 4-bit or 8-bit weights of bitsandbytes."""
     return type(linear).__name__ in ("Linear4bit", "Linear8bitLt")
