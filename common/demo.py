@@ -25,10 +25,11 @@ def demo_config(run: Path = RUN, engine: str = "auto") -> RunConfig:
         data=DataSettings(data="demo", limit_dev=0),
         prompt=PromptSettings(max_length=512),
         model=ModelSettings(model="smollm2-135m", quantize="none"),
-        training=TrainingSettings(epochs=4, learning_rate=1e-3, batch_size=8),
-        evaluation=EvaluationSettings(preview_every=0),
+        training=TrainingSettings(epochs=1, learning_rate=2e-3, batch_size=8),
+        evaluation=EvaluationSettings(eval_every=12),
         generation=GenerationSettings(max_new_tokens=64),
-        output=OutputSettings(run=str(run), test_limit=0, engine=engine),  # type: ignore[arg-type]
+        # Of all templates the untuned model is best under `chat` (docs/log.md); choosing again would take minutes.
+        output=OutputSettings(run=str(run), test_limit=0, base_template="chat", engine=engine),  # type: ignore[arg-type]
     )
 
 

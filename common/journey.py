@@ -104,6 +104,8 @@ def _results(config: RunConfig, finished: Finished) -> dict[str, Any] | None:
     results = None
     if config.output.final_eval:
         loaded = load_run(run.path, config.output.engine)
-        results = evaluate_run(loaded, EvalOptions(limit=config.output.test_limit))
+        results = evaluate_run(
+            loaded, EvalOptions(limit=config.output.test_limit, base_template=config.output.base_template)
+        )
     write_report(run.path)
     return results

@@ -146,6 +146,10 @@ class OutputSettings:
     tracker: Literal["none", "tensorboard", "wandb"] = setting("none", "Also log to this tracker.")
     test_limit: NonNegative = setting(200, "Examples of the final evaluation (0: all; needs --final-eval).")
     final_eval: bool = setting(True, "Evaluate the kept adapter against the baselines when training ends.")
+    base_template: str = setting(
+        "auto",
+        "Prompt of the untuned model in the final evaluation: its best of all (auto), the run's (same), or a name.",
+    )
     engine: Literal["auto", "mlx", "cuda"] = setting("auto", "Which engine trains.")
 
 
