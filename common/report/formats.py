@@ -113,6 +113,8 @@ def memory(count: float) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """`12 %`, and `<1 %` for a share that is small but not none."""
+    """`12 %`; a share that is small but not none is `<1 %`, one that is nearly all is `>99 %`."""
     percent = 100 * part / whole if whole else 0.0
-    return "<1 %" if 0 < percent < 1 else f"{percent:.0f} %"
+    if 0 < percent < 1:
+        return "<1 %"
+    return ">99 %" if 99 < percent < 100 else f"{percent:.0f} %"

@@ -59,7 +59,8 @@ def _draw_losses(panel: Any, train: tuple[Values, Values], dev: tuple[Values, Va
         panel.plot(*thinned(steps, losses), color=TUNED, linewidth=0.8, alpha=0.35)
         panel.plot(*thinned(steps, smoothed(losses)), color=TUNED, linewidth=2, label="training, smoothed")
     if len(dev[0]):
-        panel.plot(*dev, "s--", color=BASE, markersize=5, linewidth=1.4, label="dev")
+        size = 5 if len(dev[0]) <= 12 else 3
+        panel.plot(*dev, "s--", color=BASE, markersize=size, linewidth=1.4, label="dev")
         best = int(np.argmin(dev[1]))
         panel.plot(
             [dev[0][best]], [dev[1][best]], "o", markersize=11, fillstyle="none", color=BASE, markeredgewidth=1.6
