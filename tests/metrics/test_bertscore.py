@@ -9,9 +9,10 @@ import pytest
 
 from common.errors import DataError, ModelError
 from common.metrics.bertscore import bert_scores
+from tests.metrics.tiny_encoder import build_tiny_encoder
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
 
 SENTENCES = [
     "the bridge closed on monday after heavy rain",
@@ -24,26 +25,8 @@ SENTENCES = [
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A BERT of three layers with large random weights, so that context matters, and a word-piece tokenizer."""
-    folder = tmp_path_factory.mktemp("encoder")
-    words = sorted({word for sentence in SENTENCES for word in sentence.split()} - {"nobody", "monday"})
-    pieces = [chr(c) for c in range(ord("a"), ord("z") + 1)]
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *pieces, *(f"##{piece}" for piece in pieces)]
-    vocabulary = list(dict.fromkeys(vocabulary))
-    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
-    transformers.BertTokenizerFast(vocab=str(folder / "vocab.txt"), model_max_length=48).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=64,
-        initializer_range=0.5,
-    )
-    transformers.BertModel(config).save_pretrained(folder)
-    return str(folder)
+    unknown = frozenset({"nobody", "monday"})
+    return build_tiny_encoder(tmp_path_factory.mktemp("encoder"), SENTENCES, unknown=unknown)
 
 
 def test_a_text_is_fully_similar_to_itself_and_less_to_another(encoder: str) -> None:
