@@ -16,7 +16,7 @@ def pick_device() -> str:
     """Make the GPU the default device where MLX has one, else the CPU. Returns `metal`, `cuda` or `cpu`."""
     if mx.metal.is_available():
         mx.set_default_device(mx.gpu)
-        _keep_weights_resident()
+        _limit_metal_memory()
         return "metal"
     if mx.is_available(mx.gpu):
         mx.set_default_device(mx.gpu)
@@ -25,11 +25,14 @@ def pick_device() -> str:
     return "cpu"
 
 
-def _keep_weights_resident() -> None:
-    """Wire as much memory as Metal recommends, so that macOS does not page the model out between steps."""
+def _limit_metal_memory() -> None:
+    """Wire the memory that Metal recommends, so that macOS does not page the model out between steps, and bound what
+    MLX keeps of freed buffers: batches of many shapes would otherwise fill the machine with them.
+    """
     recommended = int(mx.device_info().get("max_recommended_working_set_size", 0))
     if recommended:
         mx.set_wired_limit(recommended)
+        mx.set_cache_limit(recommended // 8)
 
 
 def compute_dtype(requested: str, kind: str) -> mx.Dtype:
