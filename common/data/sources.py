@@ -1,34 +1,27 @@
 """From the value of `--data` to examples: a directory, a file or a data set name, split, cleaned and checked.
 
-Every choice made for the user and every row left out is in the `DataReport`. A file without splits is split by a
-hash of seed and document, so that added rows do not move the others and equal documents stay together. Knows
-nothing of prompts, tokens or models.
+Every choice made for the user and every row left out is in the `DataReport`. Knows nothing of prompts, tokens or
+models.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from common.data.columns import Columns, choose_columns
-from common.data.duplicates import Sketch, exact_key, find_duplicates, find_leaks, sketch
+from common.data.duplicates import Sketch, find_duplicates, find_leaks, sketch
 from common.data.files import READERS, only_file, read_table, split_files
 from common.data.named import NAMES, demo_tables, find_hub_set, hub_tables
 from common.data.report import DataReport, ReportBuilder
 from common.data.rows import to_examples
+from common.data.splitting import SPLITS, WHOLE, Sets, Split, complete_splits
 from common.data.table import Table, shown
 from common.errors import DataError
 from common.settings import DataSettings
 from common.types import Example
-
-Split = Literal["train", "dev", "test"]
-SPLITS: tuple[Split, ...] = ("train", "dev", "test")
-WHOLE = "all"  # the key of a source that has no splits of its own
-Sets = dict[str, list[Example]]
 
 
 @dataclass(frozen=True)
@@ -54,7 +47,7 @@ def load_splits(settings: DataSettings, seed: int, require_train: bool = True) -
     """
     report = ReportBuilder(settings.data)
     sets = _to_sets(_tables(settings.data), settings, report)
-    sets = _complete(sets, settings, seed, report)
+    sets = complete_splits(sets, settings.dev_fraction, seed, report)
     sketches = {split: sketch([example.document for example in examples]) for split, examples in sets.items()}
     gone = _find_duplicates(sets, sketches, settings.duplicates == "drop", report)
     gone |= _find_leaks(sets, sketches, gone, settings.leaks == "drop", report)
@@ -77,7 +70,7 @@ def load_examples(source: str, settings: DataSettings, split: Split, seed: int) 
         report.note("a file given for evaluation is taken whole")
         sets = {split: sets[WHOLE]}
     elif split not in sets:
-        sets = _complete(sets, settings, seed, report)
+        sets = complete_splits(sets, settings.dev_fraction, seed, report)
     examples = sets.get(split, [])
     others = ", ".join(name for name in SPLITS if sets.get(name))
     if not examples and others:
@@ -169,56 +162,6 @@ def _joined(parts: Sequence[Table]) -> Table:
         for row in part.rows:
             whole.add(f"{name}, {row.place}", row.values)
     return whole
-
-
-def _complete(sets: Sets, settings: DataSettings, seed: int, report: ReportBuilder) -> Sets:
-    """Make the splits that the source does not bring: all three from one file, dev (and test) from train."""
-    fraction = settings.dev_fraction
-    if WHOLE in sets:
-        return _carve(sets[WHOLE], ("dev", "test"), fraction, seed, report, "one file")
-    if "train" in sets and "dev" not in sets:
-        made: tuple[Split, ...] = ("dev",) if "test" in sets else ("dev", "test")
-        return {**sets, **_carve(sets["train"], made, fraction, seed, report, "train")}
-    return sets
-
-
-def _carve(
-    examples: list[Example], names: tuple[Split, ...], fraction: float, seed: int, report: ReportBuilder, what: str
-) -> Sets:
-    """Take a share `fraction` of the examples for each of `names`, chosen by the hash of seed and document."""
-    if fraction * len(names) >= 1:
-        raise DataError(
-            f"--dev-fraction {fraction} for each of {' and '.join(names)} leaves nothing to train on; use a smaller one"
-        )
-    if len(examples) <= len(names):
-        report.note(f"too few examples ({len(examples)}) for a {' and a '.join(names)} set; all go to train")
-        return {"train": examples, **{name: [] for name in names}}
-    sets: Sets = {name: [] for name in ("train", *names)}
-    places = [_place(example.document, seed) for example in examples]
-    for example, place in zip(examples, places, strict=True):
-        part = int(place / fraction) if fraction else len(names)
-        sets[names[part] if part < len(names) else "train"].append(example)
-    if fraction:
-        _fill_empty(sets, seed)
-    counts = ", ".join(f"{len(sets[name])} {name}" for name in ("train", *names))
-    report.note(f"{' and '.join(names)} made from {what} by seed {seed}: {counts}")
-    return sets
-
-
-def _fill_empty(sets: Sets, seed: int) -> None:
-    """A source too small for its shares still gives one example to each set."""
-    for name in sets:
-        if not sets[name]:
-            donor = max(sets, key=lambda split: len(sets[split]))
-            moved = min(sets[donor], key=lambda example: _place(example.document, seed))
-            sets[donor].remove(moved)
-            sets[name].append(moved)
-
-
-def _place(document: str, seed: int) -> float:
-    """A number in [0, 1) drawn by hash, the same for equal documents."""
-    digest = hashlib.sha256(f"{seed}:".encode() + exact_key(document)).digest()
-    return int.from_bytes(digest[:7], "big") / 2**56
 
 
 def _find_duplicates(sets: Sets, sketches: Mapping[str, list[Sketch]], drop: bool, report: ReportBuilder) -> set[int]:
