@@ -1,0 +1,58 @@
+"""Record a finished run's scores as a benchmark result: `python -m benchmarks.record_run RUN NAME --command "…"`.
+
+Takes the figures from the run's own results.json and metrics.jsonl; measures nothing itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from benchmarks.record import headline, write_result
+
+PACKAGES = ("torch", "mlx", "mlx-lm", "transformers", "peft", "numpy", "rouge-score")
+
+
+def main() -> None:
+    """Read the run, write benchmarks/results/NAME.json and print its path."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--command", required=True, help="the command that made the run")
+    arguments = parser.parse_args()
+    results = json.loads((arguments.run / "results.json").read_text(encoding="utf-8"))
+    state = json.loads((arguments.run / "finished.json").read_text(encoding="utf-8"))["state"]
+    rows = [
+        {
+            "system": name,
+            **{measure: scores[measure] for measure in ("rouge1", "rouge2", "rougeL", "rougeLsum")},
+            "stop_reasons": results["stop_reasons"].get(name),
+        }
+        for name, scores in results["systems"].items()
+    ]
+    training = {
+        "steps": state["step"],
+        "tokens": state["tokens"],
+        "target_tokens": state["target_tokens"],
+        "seconds": round(state["seconds"], 1),
+        "tokens_per_second": round(state["tokens"] / state["seconds"], 1),
+        "examples_scored": results["examples"],
+        "split": results["split"],
+        "multi_reference": results["multi_reference"],
+        "differences": {name: values["rouge1"] for name, values in results["differences"].items()},
+    }
+    tuned, base = results["systems"]["tuned"]["rouge1"]["mean"], results["systems"]["base"]["rouge1"]["mean"]
+    path = write_result(
+        arguments.name,
+        arguments.command,
+        [*rows, {"training": training}],
+        headline("ROUGE-1 F", tuned, base, f"untuned model, template {results['base_template']}"),
+        packages=PACKAGES,
+        device=results["device"],
+    )
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
