@@ -71,14 +71,16 @@ def _front_matter(facts: CardFacts, run: RunFiles) -> str:
     )
     data = public_data(source)
     if facts.chosen.name == "space":
-        front = {"title": f"Summarizer {facts.name}", **SPACE_SETTINGS, "models": _base_ids(source), **named}
+        front = {"title": f"Summarizer {facts.name}", **SPACE_SETTINGS, **named}
+        if _base_ids(source):
+            front["models"] = _base_ids(source)
         return yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip()
     card = ModelCardData(
         model_name=facts.name,
         base_model=_base_ids(source) or None,
         base_model_relation=facts.chosen.relation,
         library_name=facts.chosen.library,
-        pipeline_tag="summarization" if facts.chosen.name != "gguf" else "text-generation",
+        pipeline_tag="text-generation",  # what the Hub's own code samples must call; the tag says what it is for
         tags=["summarization", "sumkit", "lora"],
         datasets=[data] if data and "/" in data else None,
         eval_results=_eval_results(run, data) or None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,23 @@ from common.export.llama_cpp import GgufModel
 from common.export.prompt_text import PromptText
 
 CONTEXT_ROUNDING = 256  # llama.cpp rounds a context up to whole multiples of this
-CHAT_DOCUMENTS = 2  # summaries made a second time, through the chat template in the file
+PROMPT_CHARACTERS = 160  # beginning of a document with which whole prompts are compared
+CHAT_DOCUMENTS = 2  # of these, how many are summarized through the chat template in the file
 MOST_DOCUMENTS = 0.9  # share of documents that must be cut into the same tokens (llama.cpp does not normalise Unicode)
+
+
+@dataclass(frozen=True)
+class TextCheck:
+    """How llama.cpp cuts text into tokens, against the run's own way.
+
+    documents  how many documents it cuts alike
+    prompts    how many short documents with the prompt around them, given as one text
+    given      those texts' documents, with the tokens llama.cpp makes of them and the prompt
+    """
+
+    documents: int
+    prompts: int
+    given: tuple[tuple[str, tuple[int, ...]], ...]
 
 
 def gguf_answers(path: Path, sample: Sample, prompt: PromptText, form: PromptFormat) -> Answers:
@@ -28,40 +44,44 @@ def gguf_answers(path: Path, sample: Sample, prompt: PromptText, form: PromptFor
         logits = tuple(
             model.logits(sequence, rows) for sequence, rows in zip(sample.sequences, sample.rows, strict=True)
         )
-        same_documents, same_prompts = _compare_text(model, sample, prompt, form)
+        text = check_text(model, sample, prompt, form)
     server = GgufServer(path, context)
     summaries = tuple(server.complete(tokens, sample.max_new_tokens) for tokens in sample.prompts)
-    through_template = same_prompts[:CHAT_DOCUMENTS]
-    chats = [server.chat(sample.examples[index].document, sample.max_new_tokens) for index in through_template]
-    differing = sum(chat != summaries[index] for chat, index in zip(chats, through_template, strict=True))
-    total = len(sample.examples)
-    problems = []
-    if same_documents < MOST_DOCUMENTS * total:
-        problems.append(f"llama.cpp cuts only {same_documents} of {total} documents into the tokens the run saw")
-    if differing:
-        problems.append(f"through the file's own chat template {differing} of {len(chats)} summaries are others")
-    remark = (
-        f"text into tokens as in training: {same_documents} of {total} documents, {len(same_prompts)} of {total} whole "
-        f"prompts; summaries through the file's chat template: {len(chats) - differing} of {len(chats)} the same"
+    same = sum(
+        server.chat(document, sample.max_new_tokens) == server.complete(tokens, sample.max_new_tokens)
+        for document, tokens in text.given[:CHAT_DOCUMENTS]
     )
-    return Answers(f"llama.cpp in xllamacpp {server.version}", "float16", logits, summaries, tuple(problems), (remark,))
+    total, chats = len(sample.examples), min(CHAT_DOCUMENTS, len(text.given))
+    problems = []
+    if text.documents < MOST_DOCUMENTS * total:
+        problems.append(f"llama.cpp cuts only {text.documents} of {total} documents into the tokens the run saw")
+    if same < chats:
+        problems.append(
+            f"the file's own chat template makes another prompt: {chats - same} of {chats} summaries differ"
+        )
+    remark = (
+        f"cut into tokens as in training: {text.documents} of {total} documents, {text.prompts} of {total} prompts "
+        f"given as one text; summaries through the file's chat template: {same} of {chats} as expected"
+    )
+    method = f"llama.cpp in xllamacpp {server.version}"
+    return Answers(method, "float16", logits, summaries, tuple(problems), (remark,))
 
 
-def _compare_text(model: GgufModel, sample: Sample, prompt: PromptText, form: PromptFormat) -> tuple[int, list[int]]:
-    """How many documents llama.cpp cuts into the run's tokens, and which whole prompts.
-
-    A prompt given as text is cut as one piece, where training put it together from pieces: a few tokens at the
-    borders of the document may differ. One that was cut to fit is not compared.
+def check_text(model: GgufModel, sample: Sample, prompt: PromptText, form: PromptFormat) -> TextCheck:
+    """Compare tokens. A prompt given as one text may differ from training, which puts it together from pieces, in a
+    few tokens at the borders of the document; that is counted, and harmless.
     """
     bos = len(form.tokenizer.bos_ids) if model.adds_bos else 0
-    same_documents, same_prompts = 0, []
-    for index, (example, tokens) in enumerate(zip(sample.examples, sample.prompts, strict=True)):
+    documents = prompts = 0
+    given = []
+    for example in sample.examples:
         text = example.document.strip()
-        ids = form.tokenizer.encode_text(text)
-        same_documents += model.tokenize(text, markup=False)[bos:] == ids
-        if len(tokens) == form.overhead + len(ids) and model.tokenize(prompt.filled(text)) == list(tokens):
-            same_prompts.append(index)
-    return same_documents, same_prompts
+        documents += model.tokenize(text, markup=False)[bos:] == form.tokenizer.encode_text(text)
+        beginning = text[:PROMPT_CHARACTERS].strip()
+        tokens = model.tokenize(prompt.filled(beginning))
+        prompts += tuple(tokens) == form.prompt_from_ids(form.tokenizer.encode_text(beginning), 1).tokens
+        given.append((beginning, tuple(tokens)))
+    return TextCheck(documents, prompts, tuple(given))
 
 
 class GgufServer:
