@@ -113,9 +113,7 @@ def test_boundary_weights_equal_the_formula_worked_by_hand():
 def test_at_least_95_percent_of_the_tokens_are_useful_on_lengths_like_real_data():
     encoded = random_examples(2000)
     batches = [
-        batch
-        for step in plan_epoch(encoded, 16, 0, 0)
-        for batch in build_step([encoded[i] for i in step], 4096, 0)
+        batch for step in plan_epoch(encoded, 16, 0, 0) for batch in build_step([encoded[i] for i in step], 4096, 0)
     ]
     assert useful_share(batches) >= 0.95
     unsorted = [b for i in range(0, 2000, 16) for b in [np.max([len(e) for e in encoded[i : i + 16]]) * 16]]

@@ -56,7 +56,7 @@ def test_all_problems_of_a_file_are_told_at_once():
 def test_a_broken_file_is_named(tmp_path, text):
     path = tmp_path / "broken.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match="broken.yaml"):
+    with pytest.raises(ConfigError, match=r"broken\.yaml"):
         config.load_yaml(path)
 
 

@@ -6,7 +6,18 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = {"torch", "mlx", "mlx_lm", "peft", "bitsandbytes", "transformers", "datasets", "matplotlib", "mlx_sum", "cuda_sum"}
+HEAVY = {
+    "torch",
+    "mlx",
+    "mlx_lm",
+    "peft",
+    "bitsandbytes",
+    "transformers",
+    "datasets",
+    "matplotlib",
+    "mlx_sum",
+    "cuda_sum",
+}
 
 
 def imported_modules(path: Path, top_level_only: bool) -> set[str]:

@@ -1,0 +1,97 @@
+"""The command line as people meet it: exit statuses, hints, and one JSON document on stdout."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from common.cli.main import COMMANDS, group, run
+from common.cli.train import command_for
+
+
+def call(capsys, *arguments: str) -> tuple[int, str, str]:
+    status = run(group, list(arguments))
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_has_help_with_examples(capsys, name):
+    status, out, _ = call(capsys, name, "--help")
+    assert status == 0
+    assert "Example" in out
+    assert f"sumkit {name}" in out
+
+
+def test_a_mistyped_command_or_flag_exits_2_and_names_the_nearest(capsys):
+    status, _, err = call(capsys, "tran")
+    assert status == 2
+    assert "Did you mean train?" in err
+    status, _, err = call(capsys, "train", "--epohcs", "3")
+    assert status == 2
+    assert "--epochs" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train"], "--data"),
+        (["train", "--data", "nowhere/at-all.jsonl"], "no such file"),
+        (["train", "--data", "demo", "--model", "no-such-model"], "not a preset"),
+        (["train", "--data", "demo", "--model", "./no-such-directory"], "no such directory"),
+        (["train", "--data", "demo", "--rank", "0"], "lora.rank = 0"),
+        (["train", "--data", "demo", "--config", "missing.yaml"], "missing.yaml"),
+        (["eval", "no/such/run"], "not a run directory"),
+        (["prompts", "--template", "nonsense"], "choose from"),
+    ],
+)
+def test_an_expected_failure_exits_1_with_plain_lines(capfd, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    status = run(group, arguments)
+    err = capfd.readouterr().err
+    assert status == 1
+    assert message in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("value", ["0.5x", "many"])
+def test_a_value_of_the_wrong_type_exits_2(capsys, value):
+    status, _, err = call(capsys, "train", "--data", "demo", "--rank", value)
+    assert status == 2
+    assert "not a valid integer" in err
+
+
+def test_the_three_spellings_of_train_take_the_same_flags():
+    def flags(engine):
+        return {option for parameter in command_for(engine).params for option in parameter.opts}
+
+    assert flags("mlx") == flags("cuda") == flags(None) - {"--engine"}
+
+
+def test_the_flags_that_scripts_rely_on_exist():
+    flags = {option for parameter in command_for(None).params for option in parameter.opts}
+    promised = """--data --model --run --recipe --config --epochs --steps --learning-rate --rank --alpha --dropout
+        --target-modules --quantize --max-length --max-new-tokens --template --limit-train --limit-dev --seed
+        --save-every --eval-every --log-every --max-document-tokens --max-summary-tokens --resume --engine --json"""
+    assert set(promised.split()) <= flags
+
+
+@pytest.mark.parametrize("module", ["mlx_sum.train", "cuda_sum.train"])
+def test_train_help_loads_neither_torch_nor_mlx(module):
+    program = (
+        f"import sys; sys.argv = ['x', '--help']; import runpy\n"
+        f"try: runpy.run_module('{module}', run_name='__main__')\n"
+        "except SystemExit as end: assert not end.code\n"
+        "loaded = {m.split('.')[0] for m in sys.modules} & {'torch', 'mlx', 'transformers'}\n"
+        "sys.exit(f'loaded {loaded}' if loaded else 0)"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    assert f"python -m {module}" in answer.stdout
+
+
+def test_prompts_as_json_is_one_document(capsys):
+    status, out, _ = call(capsys, "prompts", "--json")
+    assert status == 0
+    assert {row["name"] for row in json.loads(out)["templates"]} >= {"direct", "chat", "limit"}
