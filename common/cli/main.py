@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "compare": "Runs side by side, with paired tests.",
     "report": "Write a run's report.",
     "export": "A run for other programs: PEFT, MLX, merged, GGUF, Ollama, a Space.",
+    "serve": "A local page and an API to summarize with.",
     "demo": "The whole journey on the embedded corpus.",
 }
 
