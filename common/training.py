@@ -128,12 +128,12 @@ def prepare(config: RunConfig) -> Prepared:
     """Load and encode the data for a model. Raises DataError, ModelError or ConfigError with the remedy."""
     if not config.data.data:
         raise DataError("no data: give --data a directory, a file or a dataset name (`--data demo` is embedded)")
+    splits = load_splits(config.data, config.training.seed)  # before a model is downloaded: mistakes are cheapest here
     model = resolve_model(config.model.model)
     tokenizer = load_tokenizer(model.directory)
     name = config.prompt.template
     template = find_template(automatic_template(tokenizer, config.model.model) if name == "auto" else name)
     form = prompt_format(config, template, tokenizer, model.shape.context_tokens)
-    splits = load_splits(config.data, config.training.seed)
     train_examples = subset(splits.train, config.data.limit_train, config.training.seed)
     dev_examples = subset(splits.dev, config.data.limit_dev, config.training.seed)
     train_set, report = encode_examples(train_examples, form)
