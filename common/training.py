@@ -223,8 +223,8 @@ def refuse_changes(stored: RunConfig, given: RunConfig, run: RunDirectory, finge
 
 def _train_locked(run: RunDirectory, prepared: Prepared, config: RunConfig, name: EngineName, why: str) -> Finished:
     lora = lora_spec(config)
-    for line in prepared.report.lines():
-        note(f"training data: {line}")
+    for line in [*prepared.splits.report.lines(), *prepared.report.lines()]:
+        note(f"data: {line}")
     began = time.monotonic()
     engine = load_engine(name, engine_spec(config, prepared.model, lora))
     trainable = count_trainable(prepared.model.shape, lora)
