@@ -108,8 +108,8 @@ class CudaEngine:
 
     def gradients(self, batches: Sequence[Batch]) -> dict[str, np.ndarray]:
         adapter = self._require_adapter("gradients")
-        self._accumulate(batches, 1.0)
-        return adapter.gradient_arrays()
+        self._accumulate(batches, self._scaler.scale)
+        return {name: value / self._scaler.scale for name, value in adapter.gradient_arrays().items()}
 
     def logits(self, tokens: np.ndarray) -> np.ndarray:
         with torch.no_grad():

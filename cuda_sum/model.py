@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from common.architecture import ModelShape, read_shape
@@ -42,7 +43,7 @@ def load_model(spec: EngineSpec, device: torch.device, dtype: torch.dtype) -> tu
             trust_remote_code=False,
             **({"quantization_config": quantization} if quantization is not None else {}),
         )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"{spec.model_dir}: the model cannot be loaded ({_first_line(error)})") from error
     if quantization is not None:
         check_quantized(model, shape)

@@ -1,0 +1,129 @@
+"""Batched generation against transformers' own, one prompt at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from common.engine import GenerationSpec
+from cuda_sum.engine import CudaEngine
+from cuda_sum.generate import draw_token
+from tests.engine_cuda.cases import plain_peft, trained_adapter
+from tests.engine_cuda.conftest import LORA
+from tests.tiny_models import ARCHITECTURES, VOCAB_SIZE
+
+ModelDir = Callable[[str], Path]
+MakeEngine = Callable[..., CudaEngine]
+LENGTHS = (5, 31, 12, 1, 18, 31, 7)
+
+
+def prompts() -> list[list[int]]:
+    generator = np.random.default_rng(0)
+    return [generator.integers(0, VOCAB_SIZE, length).tolist() for length in LENGTHS]
+
+
+def one_by_one(model: Any, eos: tuple[int, ...], new: int, beams: int = 1) -> list[list[int]]:
+    results = []
+    for prompt in prompts():
+        tokens = torch.tensor([prompt])
+        out = model.generate(
+            input_ids=tokens,
+            attention_mask=torch.ones_like(tokens),
+            max_new_tokens=new,
+            do_sample=False,
+            num_beams=beams,
+            eos_token_id=list(eos),
+            pad_token_id=eos[0],
+        )[0, len(prompt) :].tolist()
+        results.append([token for token in out if token not in eos])
+    return results
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_greedy_texts_are_those_of_transformers_one_by_one(
+    architecture: str, model_dir: ModelDir, make_engine: MakeEngine, tmp_path: Path
+) -> None:
+    engine, weights = make_engine(architecture), trained_adapter(model_dir(architecture), LORA)
+    engine.load_adapter(weights)
+    peft = plain_peft(model_dir(architecture), tmp_path, LORA, weights)
+    free = engine.generate(prompts(), GenerationSpec(max_new_tokens=24))
+    eos = (free[0].tokens[9], free[2].tokens[4])  # so that texts end at different lengths
+    spec = GenerationSpec(max_new_tokens=24, eos_ids=eos, max_batch_rows=4)
+    results = engine.generate(prompts(), spec)
+    theirs = one_by_one(peft, eos, 24)
+    assert [list(result.tokens) for result in results] == theirs
+    assert len({len(text) for text in theirs}) > 1
+    for result in results:
+        assert result.stop_reason == ("length" if len(result.tokens) == 24 else "eos")
+
+
+def test_beams_are_those_of_transformers_one_by_one(
+    model_dir: ModelDir, make_engine: MakeEngine, tmp_path: Path
+) -> None:
+    engine, weights = make_engine("qwen2"), trained_adapter(model_dir("qwen2"), LORA)
+    engine.load_adapter(weights)
+    peft = plain_peft(model_dir("qwen2"), tmp_path, LORA, weights)
+    eos = tuple(range(0, VOCAB_SIZE, 24))
+    spec = GenerationSpec(max_new_tokens=8, eos_ids=eos, beams=3)
+    texts = [list(result.tokens) for result in engine.generate(prompts(), spec)]
+    assert texts == one_by_one(peft, eos, 8, beams=3)
+    assert texts != one_by_one(peft, eos, 8)
+
+
+@pytest.mark.parametrize("quantize", ["none", "4bit"])
+def test_dense_or_merged_weights_give_the_texts_of_the_weights_themselves(
+    quantize: str, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine("llama", quantize=quantize)
+    engine.load_adapter(trained_adapter(engine.spec.model_dir, LORA))
+    spec = GenerationSpec(max_new_tokens=12)
+    dense = engine.generate(prompts(), spec)
+    monkeypatch.setattr("cuda_sum.device.free_memory_bytes", lambda device: 0)
+    assert engine.generate(prompts(), spec) == dense
+    engine.enable_adapter(False)
+    assert engine.generate(prompts(), spec) != dense
+
+
+def test_the_logits_are_the_same_with_and_without_a_dense_copy(make_engine: MakeEngine) -> None:
+    tokens = np.array([prompts()[1]])
+    for quantize, dtype, tolerance in (("none", "float32", 1e-5), ("4bit", "float32", 1e-5), ("4bit", "bfloat16", 0)):
+        engine = make_engine("phi", quantize=quantize, dtype=dtype)
+        engine.load_adapter(trained_adapter(engine.spec.model_dir, LORA))
+        usual = engine.logits(tokens)
+        with engine._dense_weights():
+            assert all(group._dense is not None for group in engine._linears)
+            np.testing.assert_allclose(engine.logits(tokens), usual, atol=tolerance * np.abs(usual).max())
+        assert np.array_equal(engine.logits(tokens), usual)
+
+
+def test_a_row_with_infinite_logits_is_an_error_and_the_others_go_on(make_engine: MakeEngine) -> None:
+    engine = make_engine("llama")
+    spec = GenerationSpec(max_new_tokens=6)
+    wanted = engine.generate([[5, 6, 7], [8, 9]], spec)
+    spoiled = next(token for token in range(1, VOCAB_SIZE) if all(token not in result.tokens for result in wanted))
+    engine.model.model.embed_tokens.weight.data[spoiled] = torch.nan
+    results = engine.generate([[5, 6, 7], [8, spoiled], [8, 9]], spec)
+    assert [results[0], results[2]] == wanted
+    assert results[1].stop_reason == "error"
+    assert "NaN" in results[1].error
+
+
+def test_a_drawn_token_follows_its_probability_and_top_p_keeps_the_likeliest() -> None:
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().repeat(5, 1)[:, [2, 0, 3, 1]]
+    draws = torch.tensor([[0.0], [0.49], [0.51], [0.79], [0.96]])
+    assert draw_token(logits, 1.0, draws).tolist() == [1, 1, 3, 3, 2]
+    # 0.6 needs the two likeliest (0.5 + 0.3), renormalised to 0.625 and 0.375
+    assert draw_token(logits, 0.6, draws).tolist() == [1, 1, 1, 3, 3]
+
+
+def test_a_sampled_text_does_not_depend_on_its_batch(make_engine: MakeEngine) -> None:
+    engine = make_engine("qwen2")
+    spec = {"max_new_tokens": 8, "temperature": 1.5, "top_p": 0.95, "seed": 3}
+    together = engine.generate(prompts(), GenerationSpec(**spec))  # type: ignore[arg-type]
+    assert engine.generate(prompts(), GenerationSpec(**spec, max_batch_rows=2)) == together  # type: ignore[arg-type]
+    assert engine.generate(prompts(), GenerationSpec(**spec | {"seed": 4})) != together  # type: ignore[arg-type]
