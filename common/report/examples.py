@@ -25,16 +25,20 @@ GROUPS = ("best", "median", "worst")
 
 @dataclass(frozen=True)
 class MarkedText:
-    """A text of one example: whose it is, its pieces, and what was left out at its end."""
+    """A text of one example: whose it is, its pieces, and how many characters were left out at its end.
+
+    unsupported   (text, kind) of each claim in a summary that the document does not hold
+    """
 
     label: str
     pieces: tuple[Piece, ...]
     left_out: int = 0
+    unsupported: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
 class ShownExample:
-    """One example as a report shows it. `unsupported` lists (text, kind) that the document does not hold."""
+    """One example as a report shows it."""
 
     id: str
     scores: tuple[tuple[str, float], ...]
@@ -43,7 +47,6 @@ class ShownExample:
     document: MarkedText
     reference: MarkedText
     summaries: tuple[MarkedText, ...]
-    unsupported: tuple[tuple[str, str], ...]
 
 
 def choose_examples(rows: Sequence[PredictionRow], measure: str = "rouge1") -> dict[str, list[PredictionRow]]:
@@ -89,35 +92,31 @@ def show_example(
 ) -> ShownExample:
     """Compare one prediction (by the system `label`) with its reference and document, and mark what was found."""
     document, _ = _shown(row.document, 0)
-    reference, reference_left = _shown(row.reference, SHOWN_SUMMARY_CHARACTERS)
-    prediction, prediction_left = _shown(row.prediction, SHOWN_SUMMARY_CHARACTERS)
-    copied, sources = copied_ranges(prediction, document)
-    marks = _summary_marks(prediction, reference, copied, tokenizer)
-    unsupported = unsupported_claims(document, prediction)
-    marks += [((item.start, item.end), "unsupported", f"{item.kind} not in the document") for item in unsupported]
-    summaries = [MarkedText(label, tuple(cut_into_pieces(prediction, marks)), prediction_left)]
-    if base is not None:
-        text, left = _shown(base, SHOWN_SUMMARY_CHARACTERS)
-        base_marks = _summary_marks(text, reference, copied_ranges(text, document)[0], tokenizer)
-        summaries.append(MarkedText("untuned", tuple(cut_into_pieces(text, base_marks)), left))
+    reference, left_out = _shown(row.reference, SHOWN_SUMMARY_CHARACTERS)
+    prediction, _ = _shown(row.prediction, SHOWN_SUMMARY_CHARACTERS)
     missed = [(span, "different", "") for span in different_ranges(reference, prediction, tokenizer)]
+    summaries = [_marked_summary(label, row.prediction, reference, document, tokenizer)]
+    if base is not None:
+        summaries.append(_marked_summary(system_label("base"), base, reference, document, tokenizer))
     return ShownExample(
         id=visible(row.id),
         scores=tuple((name, row.scores[name]) for name in ROUGE_METRICS if name in row.scores),
         stop_reason=row.stop_reason,
         document_words=len(word_spans(document)),
-        document=_marked_document(document, sources),
-        reference=MarkedText("reference", tuple(cut_into_pieces(reference, missed)), reference_left),
+        document=_marked_document(document, copied_ranges(prediction, document)[1]),
+        reference=MarkedText("reference", tuple(cut_into_pieces(reference, missed)), left_out),
         summaries=tuple(summaries),
-        unsupported=tuple(dict.fromkeys((item.text, item.kind) for item in unsupported)),
     )
 
 
-def _summary_marks(
-    summary: str, reference: str, copied: list[Range], tokenizer: TokenizerName
-) -> list[tuple[Range, str, str]]:
+def _marked_summary(label: str, text: str, reference: str, document: str, tokenizer: TokenizerName) -> MarkedText:
+    summary, left_out = _shown(text, SHOWN_SUMMARY_CHARACTERS)
+    claims = unsupported_claims(document, summary)
     marks = [(span, "different", "") for span in different_ranges(summary, reference, tokenizer)]
-    return marks + [(span, "copied", "") for span in copied]
+    marks += [(span, "copied", "") for span in copied_ranges(summary, document)[0]]
+    marks += [((claim.start, claim.end), "unsupported", f"{claim.kind} not in the document") for claim in claims]
+    listed = dict.fromkeys((claim.text, str(claim.kind)) for claim in claims)
+    return MarkedText(label, tuple(cut_into_pieces(summary, marks)), left_out, tuple(listed))
 
 
 def _marked_document(document: str, copied_from: list[Range]) -> MarkedText:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from common.report.content import ReportContent
-from common.report.examples import MarkedText, ShownExample
+from common.report.examples import ShownExample
 from common.report.formats import metric_label
 from common.report.html import subtitle
 from common.report.safe_text import markdown_text, one_line
@@ -88,15 +88,12 @@ def _example(example: ShownExample) -> str:
     shown = one_line(document, SHOWN_DOCUMENT_CHARACTERS)
     lines = [f"**{markdown_text(example.id)}** ({score_line(example)})"]
     lines += [_quote("Document", shown), _quote("Reference", plain(example.reference))]
-    lines += [_quote(text.label.capitalize(), _summary(text)) for text in example.summaries]
-    if example.unsupported:
-        listed = ", ".join(f"“{markdown_text(text)}” ({kind})" for text, kind in example.unsupported)
-        lines.append(f"Not in the document: {listed}")
+    for text in example.summaries:
+        lines.append(_quote(text.label.capitalize(), plain(text) or "(empty)"))
+        if text.unsupported:
+            listed = ", ".join(f"“{markdown_text(claim)}” ({kind})" for claim, kind in text.unsupported)
+            lines.append(f"Not in the document: {listed}")
     return "\n\n".join(lines)
-
-
-def _summary(text: MarkedText) -> str:
-    return plain(text) or "(empty)"
 
 
 def _quote(label: str, text: str) -> str:

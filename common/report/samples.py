@@ -23,10 +23,11 @@ def sample_text(content: ReportContent) -> str:
             cut = example.document.left_out or len(beginning) == DOCUMENT_CHARACTERS
             parts += [_paragraph("document", beginning + (" …" if cut else ""))]
             parts += [_paragraph("reference", plain(example.reference))]
-            parts += [_paragraph(text.label, plain(text) or "(empty)") for text in example.summaries]
-            if example.unsupported:
-                listed = ", ".join(f"{text} ({kind})" for text, kind in example.unsupported)
-                parts.append(_paragraph("not in the document", listed))
+            for text in example.summaries:
+                parts.append(_paragraph(text.label, plain(text) or "(empty)"))
+                if text.unsupported:
+                    listed = ", ".join(f"{claim} ({kind})" for claim, kind in text.unsupported)
+                    parts.append(_paragraph(f"{text.label}, not in the document", listed))
             parts.append("")
     return "\n".join(parts)
 

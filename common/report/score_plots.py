@@ -86,4 +86,4 @@ def _dots_with_intervals(
     panel.set_ylim(len(rows) - 0.5, -0.5)
     panel.tick_params(axis="y", length=0)
     panel.grid(visible=False, axis="y")
-    panel.margins(x=0.16)
+    panel.margins(x=0.2)

@@ -127,7 +127,8 @@ def key_figures(run: RunFiles, verdict: Verdict) -> list[tuple[str, str, str]]:
     if run.metrics:
         last = run.metrics[-1]
         epochs = finite(last.get("epoch"))
-        figures.append(("training steps", f"{last['step']:,.0f}", f"{epochs:.4g} epochs" if epochs else ""))
+        passes = f"{epochs:.4g} epoch{'s' if epochs != 1 else ''}" if epochs else ""
+        figures.append(("training steps", f"{last['step']:,.0f}", passes))
     if seconds := training_seconds(run):
         figures.append(("training time", duration(seconds), ""))
     if peak := max((finite(row.get("peak_memory_bytes")) or 0 for row in run.metrics), default=0):
@@ -193,10 +194,10 @@ def repeat_commands(run: RunFiles) -> list[tuple[str, str]]:
     """(what it does, command line) to repeat training, evaluation and this report."""
     from common.config import all_settings
 
-    path = shlex.quote(str(run.path))
+    path, config = shlex.quote(str(run.path)), shlex.quote(str(run.path / "config.yaml"))
     commands = []
     if run.config:
-        commands.append(("Train again with exactly these settings", f"sumkit train --config {path}/config.yaml"))
+        commands.append(("Train again with exactly these settings", f"sumkit train --config {config}"))
         flags = []
         for info in all_settings():
             value = run.setting(info.path, info.default)

@@ -25,6 +25,8 @@ from common.report.plot_style import (
 from common.report.run_files import RunFiles, finite
 from common.report.tables import training_seconds
 
+FEW_STEPS = 20  # too few to smooth
+
 
 def loss_plot(metrics: Sequence[Mapping[str, Any]]) -> Plot | None:
     """Training loss (raw and smoothed), dev loss, dev ROUGE where evaluated, and the learning rate below."""
@@ -55,7 +57,9 @@ def loss_plot(metrics: Sequence[Mapping[str, Any]]) -> Plot | None:
 
 def _draw_losses(panel: Any, train: tuple[Values, Values], dev: tuple[Values, Values]) -> None:
     steps, losses = train
-    if len(steps):
+    if 0 < len(steps) < FEW_STEPS:
+        panel.plot(steps, losses, "o-", color=TUNED, linewidth=2, markersize=4, label="training")
+    elif len(steps):
         panel.plot(*thinned(steps, losses), color=TUNED, linewidth=0.8, alpha=0.35)
         panel.plot(*thinned(steps, smoothed(losses)), color=TUNED, linewidth=2, label="training, smoothed")
     if len(dev[0]):

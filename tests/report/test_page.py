@@ -10,7 +10,6 @@ import pytest
 from common.report.content import gather
 from common.report.html import render_html
 from common.report.run_files import FILES
-from common.report.write import write_report
 from common.types import Example
 from tests.report.example_runs import corpus, write_evaluation, write_training
 from tests.report.page_reader import Page
@@ -45,7 +44,7 @@ def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> str:
     results["differences"]["tuned-<i>x</i>"] = results["differences"]["tuned-base"]
     results["split"], results["device"] = "<u>test</u>", "\x1b[31m<u>GPU</u>"
     (path / "results.json").write_text(json.dumps(results), encoding="utf-8")
-    return write_report(path).read_text(encoding="utf-8")
+    return render_html(gather(path))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +52,7 @@ def run_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("run")
     write_training(path)
     write_evaluation(path)
-    write_report(path)
+    (path / "report.html").write_text(render_html(gather(path)), encoding="utf-8")
     return path
 
 
@@ -133,8 +132,7 @@ def test_verdict_scores_and_examples_are_those_of_the_run(run_path: Path) -> Non
 
 
 def test_the_same_run_gives_the_same_page(run_path: Path) -> None:
-    before = (run_path / "report.html").read_bytes()
-    assert write_report(run_path).read_bytes() == before
+    assert render_html(gather(run_path)) == (run_path / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("missing", FILES)
@@ -149,7 +147,7 @@ def test_a_run_with_one_file_missing_still_has_a_report_that_names_it(tmp_path: 
 
 def test_a_run_killed_at_its_first_step_has_a_report(tmp_path: Path) -> None:
     write_training(tmp_path, steps=1, planned=90, dev=False)
-    page = Page(write_report(tmp_path).read_text(encoding="utf-8"))
+    page = Page(render_html(gather(tmp_path)))
     assert "Not evaluated yet" in page.text
     assert "1 of 90 training steps are logged" in page.text
     assert "Training has not finished; its log ends at step 1" in page.text

@@ -47,7 +47,7 @@ def test_the_loss_curve_holds_the_logged_values() -> None:
     plot = drawn(loss_plot, rows)
     lines = plot.figure.axes[0].get_lines()
     assert lines[0].get_ydata().tolist() == [4.0 / step for step in range(1, 9)]
-    assert lines[2].get_xydata().tolist() == [[4.0, 1.5]]
+    assert lines[1].get_xydata().tolist() == [[4.0, 1.5]]
     assert "Dev loss was lowest, 1.500, at step 4" in plot.caption
 
 

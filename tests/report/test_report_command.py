@@ -10,7 +10,7 @@ import pytest
 
 from common.cli.main import run
 from common.cli.report import command
-from common.report.content import gather
+from common.report.content import ReportContent, gather
 from common.report.markdown import render_markdown
 from common.report.samples import sample_text
 from tests.report.example_runs import corpus, write_evaluation, write_training
@@ -23,6 +23,11 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_training(folder)
     write_evaluation(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def content(path: Path) -> ReportContent:
+    return gather(path)
 
 
 def test_it_prints_the_verdict_and_where_the_page_is(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,8 +68,7 @@ def test_what_is_no_run_exits_with_one_line_and_status_1(tmp_path: Path, capsys:
     )
 
 
-def test_markdown_links_plots_that_exist_and_tables_that_are_whole(path: Path) -> None:
-    content = gather(path)
+def test_markdown_links_plots_that_exist_and_tables_that_are_whole(content: ReportContent) -> None:
     text = render_markdown(content)
     linked = re.findall(r"!\[[^]]*\]\(plots/(\w+)\.png\)", text)
     assert sorted(linked) == sorted(plot.name for plot in content.plots)
@@ -84,13 +88,12 @@ def test_hostile_documents_stay_text_in_markdown_and_in_a_terminal(tmp_path: Pat
         assert not any(0x202A <= ord(c) <= 0x202E or 0x2066 <= ord(c) <= 0x2069 for c in text)
 
 
-def test_samples_show_whole_examples_with_reference_and_both_models(path: Path) -> None:
-    content = gather(path)
+def test_samples_show_whole_examples_with_reference_and_both_models(content: ReportContent) -> None:
     text = " ".join(sample_text(content).split())
     shown = [example for group in content.examples.values() for example in group]
     assert len(shown) == 9
     references = {example.id: example.summary for example in corpus()}
     for example in shown:
         assert references[example.id] in text
-    assert text.count("untuned:") == 9
-    assert "not in the document: 1987" in text
+    assert text.count(" untuned:") == 9
+    assert "fine-tuned, not in the document: 1987" in text
