@@ -13,7 +13,7 @@ the new agreement the council pays 160,000 pounds a year towards its costs, and 
 numbers every month.
 
 "Without the boat I would have to give up my job," said Marta Quill, a nurse who has used it for eleven years. Councillor
-Dev Harran, who voted against, said that the same money would pay for a school bus on the whole island.`;
+Dev Harran, who voted against, said that the same money would pay for a school bus on the whole island.`.replace(/(?<!\n)\n(?!\n)/g, " "); // lines joined, paragraphs kept
 const MOST_RETRIES = 5;
 const get = (id) => document.getElementById(id);
 
@@ -66,6 +66,7 @@ async function connect() {
   get("other").replaceChildren(new Option("nothing", ""), ...state.models.map((name) => new Option(name, name)));
   get("other").value = state.models[1] || "";
   get("other").closest("p").hidden = state.models.length < 2;
+  get("base").textContent = `${location.origin}/v1`;
   get("kept").textContent = `Ratings, choices and corrections are kept in ${state.ratings}.`;
 }
 
@@ -116,6 +117,8 @@ function setDocument(text) {
   noteFile("");
   showSize();
   get("document").focus();
+  get("document").setSelectionRange(0, 0);
+  get("document").scrollTop = 0;
 }
 
 let depth = 0; // of dragenter events, which bubble from every element under the pointer
@@ -236,7 +239,7 @@ class Card {
     for await (const data of events(answer.body)) {
       if (data.error) throw new Error(data.error.message);
       const piece = data.choices.length ? data.choices[0].delta.content : "";
-      if (piece && !shown) this.state("writing");
+      if (piece && !shown) this.startWriting();
       shown += piece || "";
       this.find(".summary").textContent = shown;
       finished = data.sumkit || finished;
@@ -246,8 +249,12 @@ class Card {
     this.finish(finished);
   }
 
-  async ask(signal) {
+  startWriting() {
+    this.state("writing");
     this.element.classList.add("writing");
+  }
+
+  async ask(signal) {
     this.long = get("long").value;
     const wish = {
       model: this.model, stream: true, messages: [{ role: "user", content: this.document }],
@@ -336,8 +343,10 @@ class Card {
 
   startCorrection() {
     this.find(".correction").hidden = false;
-    this.find(".correction textarea").value = this.text;
-    this.find(".correction textarea").focus();
+    const field = this.find(".correction textarea");
+    field.value = this.text;
+    field.focus();
+    field.setSelectionRange(0, 0);
   }
 
   endCorrection() {
