@@ -10,6 +10,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import pairwise
 
 from common.metrics.sentences import sentence_spans
 from common.metrics.tokens import porter_stem
@@ -43,7 +44,7 @@ _NOT_PEOPLE = frozenset(
         *("somebody", "anyone", "nobody", "government", "management", "police", "report", "research", "study"),
     ]
 )
-_SAME_PLACE = (
+_OTHER_NAMES = (
     ("uk", "britain", "british", "briton", "united kingdom"),
     ("us", "usa", "america", "american", "united states"),
     ("eu", "european union", "europe", "european"),
@@ -140,9 +141,13 @@ class KnownNames:
         return re.sub(r"\W", "", self._spaced)
 
     @cached_property
+    def _word_pieces(self) -> list[str]:
+        return [piece for word in self._spaced.split() for piece in _PIECES.split(word) if piece]
+
+    @cached_property
     def _initials(self) -> tuple[str, ...]:
         """First letters of all words in a row: with and without linking words, with `auto` and the like apart."""
-        pieces = [piece for word in self._spaced.split() for piece in _PIECES.split(word) if piece]
+        pieces = self._word_pieces
         content = [piece for piece in pieces if piece not in LINKING_WORDS]
         apart = [part for piece in content for part in _PREFIX.split(piece) if part]
         return tuple("".join(part[0] for part in parts) for parts in (pieces, content, apart))
@@ -153,13 +158,13 @@ class KnownNames:
 
     @cached_property
     def _capitalised(self) -> set[str]:
-        return {plain(word) for word in self._words if word[0].isupper()}
+        return {plain(word) for word in self._words if word[0].isupper()} - _NOT_NAMES
 
     def holds(self, name: str) -> bool:
         """Whether the document has `name` in this or another form."""
         word = plain(name)
         forms = {word, _singular(word), word.replace(".", "")}
-        if forms & self._forms or {word, _root(word)} & self._roots or self._same_place(forms):
+        if forms & self._forms or {word, _root(word)} & self._roots or self._under_another_name(forms):
             return True
         if len(word) >= 5 and re.sub(r"\W", "", word) in self._joined:
             return True
@@ -180,13 +185,17 @@ class KnownNames:
         )
         return len(content) >= 2 and not self._acronyms.isdisjoint((every, content))
 
-    def _same_place(self, forms: set[str]) -> bool:
-        for group in _SAME_PLACE:
+    def _under_another_name(self, forms: set[str]) -> bool:
+        for group in _OTHER_NAMES:
             if not forms.isdisjoint(group):
                 return any(f" {other} " in self._spaced or other in self._forms for other in group)
         return False
 
     def _spells(self, letters: str) -> bool:
+        """Whether words in a row begin with these letters; for two letters both must be long, or chance would do."""
+        if len(letters) == 2:
+            pairs = pairwise(self._word_pieces)
+            return any(a[0] + b[0] == letters and min(len(a), len(b)) >= 4 for a, b in pairs)
         return any(letters in initials for initials in self._initials)
 
     def _short_form(self, word: str) -> bool:
@@ -232,7 +241,8 @@ def _mixed(word: str) -> bool:
 
 def _mostly_capitals(words: list[str]) -> bool:
     long_words = [word for word in words if len(word) >= 4 and word[0].isalpha()]
-    return len(long_words) >= 4 and sum(word[0].isupper() for word in long_words) > 0.7 * len(long_words)
+    share = sum(word[0].isupper() for word in long_words) / max(1, len(long_words))
+    return (len(long_words) >= 3 and share == 1) or (len(long_words) >= 5 and share >= 0.8)
 
 
 def _is_name(text: str, name: Name) -> bool:

@@ -208,6 +208,7 @@ def _from_words(text: str) -> list[Number]:
 
 
 def _close(run: list[tuple[str, int, int]]) -> list[Number]:
+    """The number that a run of (word, start, end) states; where it states several, all are values of one."""
     while run and run[-1][0] == "and":
         run = run[:-1]
     if not any(word in _word_values() for word, _, _ in run):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import DataError
@@ -52,6 +52,7 @@ def test_the_search_goes_on_behind_a_run_it_has_matched_as_in_the_paper() -> Non
     assert shared_fragments(list("aaab"), list("aab")) == [(0, 2), (2, 1)]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("abc"), max_size=12), st.lists(st.sampled_from("abcd"), max_size=12))
 def test_fragments_are_disjoint_runs_of_the_document(document: list[str], summary: list[str]) -> None:
     joined = "".join(document)

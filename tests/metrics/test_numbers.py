@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.metrics.numbers import find_numbers, is_supported, known_values
@@ -73,6 +73,7 @@ def test_another_value_is_not_supported(summary: str, document: str) -> None:
     assert not any(is_supported(number, known_values(document)) for number in numbers)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_any_text_supports_its_own_numbers(text: str) -> None:
     known = known_values(text)
