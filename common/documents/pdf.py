@@ -9,7 +9,6 @@ import io
 import logging
 import re
 from collections import Counter
-from statistics import median
 
 from common.errors import DataError
 
@@ -18,7 +17,8 @@ _DIGITS = re.compile(r"\d+")
 _PAGE_NUMBER = re.compile(r"(?:page\s*)?[-–—\s]*\d{1,4}[-–—\s]*(?:(?:of|/)\s*\d{1,4})?", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?:;。！？…][\"'”’)\]]*$")
 _ITEM_START = re.compile(r"(?:[•◦▪‣·*–—-]\s|\(?\d{1,3}[.)]\s|[A-Z])")
-SHORT_LINE = 0.75  # of the usual line; a sentence that ends on a shorter one ends its paragraph
+FULL_LINES = 0.8  # this share of the lines is no longer than a full line
+SHORT_LINE = 0.75  # of a full line; a sentence that ends on a shorter one ends its paragraph
 
 
 def read(data: bytes) -> tuple[str, str]:
@@ -80,7 +80,8 @@ def _without_blank_ends(page: list[str]) -> list[str]:
 
 def join_lines(lines: list[str]) -> str:
     """Lines as typeset to paragraphs, apart by blank lines; a word divided at a line's end is made whole."""
-    width = median([len(line) for line in lines if line] or [1])
+    lengths = sorted(len(line) for line in lines if line)
+    width = lengths[int(FULL_LINES * len(lengths))] if lengths else 0
     paragraphs: list[str] = []
     open_line = False
     for index, line in enumerate(lines):
@@ -98,6 +99,6 @@ def join_lines(lines: list[str]) -> str:
     return "\n\n".join(paragraphs)
 
 
-def _ends_paragraph(line: str, following: str, width: float) -> bool:
+def _ends_paragraph(line: str, following: str, width: int) -> bool:
     short = len(line) < SHORT_LINE * width
     return short and (_SENTENCE_END.search(line) is not None or _ITEM_START.match(following) is not None)
