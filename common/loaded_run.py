@@ -41,7 +41,9 @@ def load_run(path: str | Path, engine_name: str = "auto") -> LoadedRun:
     """
     run, config, template = open_run(path)
     if not run.adapter.is_dir():
-        raise CheckpointError(f"{run.path} has no adapter yet; finish training with `sumkit train --resume --run {run.path}`")
+        raise CheckpointError(
+            f"{run.path} has no adapter yet; finish training with `sumkit train --resume --run {run.path}`"
+        )
     model = resolve_model(config.model.model)
     tokenizer = load_tokenizer(model.directory)
     stored = read_adapter(run.adapter)
