@@ -16,7 +16,7 @@ from common.metrics.sentences import sentence_spans
 Count = Callable[[Sequence[str]], list[int]]
 
 SECTION, PARAGRAPH, SENTENCE, WORD = 3, 2, 1, 0
-BORDER_WORTH = 0.15  # how far from its ideal place, as a share of a part, a cut may move for the next better border
+BORDER_WORTH = 0.2  # how far from its ideal place, as a share of a part, a cut may move for the next better border
 _SMALLEST_SHARE = 0.5  # of an ideal part
 _HEADING_WORDS = 12
 _BLANK_LINE = re.compile(r"\n\s*\n")

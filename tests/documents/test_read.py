@@ -21,6 +21,15 @@ PAGE = b"""<!doctype html><html><head><title>Site</title><style>p {}</style></he
 </article><script>alert("no")</script><footer>Imprint</footer></body></html>"""
 
 
+def result_of(name: str, data: bytes) -> str:
+    """The text, or a plain message that begins with the file's name; any other exception fails the test."""
+    try:
+        return text_of(name, data).strip()
+    except DataError as error:
+        message = str(error)
+    return message if message.startswith(f"{name}: ") else ""
+
+
 def text_of(name: str, data: bytes) -> str:
     return document_from_bytes(name, data).text
 
@@ -82,7 +91,7 @@ def test_a_heading_and_list_items_stay_apart_from_the_lines_around_them() -> Non
 
 
 def test_a_pdf_without_text_says_that_it_may_be_scanned() -> None:
-    with pytest.raises(DataError, match="scan.pdf: holds no text .*OCR"):
+    with pytest.raises(DataError, match=r"scan.pdf: holds no text .*OCR"):
         text_of("scan.pdf", pdf_bytes([[], []]))
 
 
@@ -93,7 +102,7 @@ def test_an_encrypted_pdf_is_named_with_the_remedy() -> None:
     writer.encrypt("password", algorithm="RC4-128")
     out = io.BytesIO()
     writer.write(out)
-    with pytest.raises(DataError, match="closed.pdf: is encrypted.*without"):
+    with pytest.raises(DataError, match=r"closed.pdf: is encrypted.*without"):
         text_of("closed.pdf", out.getvalue())
 
 
@@ -136,10 +145,7 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(name: str, data: by
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(sorted(SUFFIXES)), st.binary(max_size=300), st.sampled_from([b"", b"%PDF-1.7\n", b"PK\x03\x04"]))
 def test_no_bytes_lead_to_anything_but_text_or_a_plain_error(suffix: str, data: bytes, start: bytes) -> None:
-    try:
-        assert text_of("file" + suffix, start + data).strip()
-    except DataError as error:
-        assert str(error).startswith("file" + suffix)
+    assert result_of("file" + suffix, start + data)
 
 
 @settings(max_examples=60, deadline=None)
@@ -149,10 +155,7 @@ def test_damaged_pdf_and_word_files_lead_to_text_or_a_plain_error(data: st.DataO
     damaged = bytearray(good)
     for _ in range(data.draw(st.integers(1, 8))):
         damaged[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        text_of(name, bytes(damaged))
-    except DataError as error:
-        assert "a." in str(error)
+    assert result_of(name, bytes(damaged))
 
 
 WORD = docx_bytes()
