@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from common.data.prompts import BUILT_IN, PromptFormat
 from common.engine import Engine, GenerationSpec
 from common.errors import DataError
 from common.files import sha256_text, write_json, write_text
+from common.measures import describe_summaries
 from common.metrics.baselines import extractive_oracle, lead, random_sentence
 from common.metrics.bootstrap import bootstrap_intervals, paired_difference
 from common.metrics.rouge import MEASURES, rouge_scores
@@ -41,11 +43,15 @@ FormatFor = Callable[[str], PromptFormat]
 
 @dataclass(frozen=True)
 class SystemScores:
-    """One system's summaries of the evaluated documents with per-example scores in percent, shape (examples,)."""
+    """One system's summaries of the evaluated documents with per-example scores in percent, shape (examples,).
+
+    `reference` says which of an example's references was scored (the first where the mean was taken).
+    """
 
     name: str
     predictions: list[Prediction]
     scores: dict[str, np.ndarray]
+    reference: np.ndarray
     seconds: float = 0.0
 
 
@@ -102,7 +108,7 @@ def score_predictions(
         [example.all_references for example in examples],
         multi_reference=multi_reference,
     )
-    return SystemScores(name, predictions, rouge.fmeasure), rouge.tokenizer
+    return SystemScores(name, predictions, rouge.fmeasure, rouge.reference.clip(0)), rouge.tokenizer
 
 
 def baseline_predictions(examples: Sequence[Example]) -> dict[str, list[Prediction]]:
@@ -201,7 +207,7 @@ def results_of(evaluation: Evaluation) -> dict[str, Any]:
         "examples": len(evaluation.examples),
         "multi_reference": evaluation.multi_reference,
         "rouge_tokenizer": evaluation.tokenizer,
-        "systems": {name: _system_results(system) for name, system in systems.items()},
+        "systems": {name: _system_results(system, evaluation.examples) for name, system in systems.items()},
         "differences": {},
         "stop_reasons": {},
         "seconds": {name: round(system.seconds, 2) for name, system in systems.items() if system.seconds},
@@ -220,12 +226,10 @@ def results_of(evaluation: Evaluation) -> dict[str, Any]:
     return results
 
 
-def _system_results(system: SystemScores) -> dict[str, Any]:
+def _system_results(system: SystemScores, examples: Sequence[Example]) -> dict[str, Any]:
     intervals = bootstrap_intervals({measure: system.scores[measure] for measure in MEASURES})
     scores: dict[str, Any] = {measure: asdict(interval) for measure, interval in intervals.items()}
-    scores["empty"] = sum(not prediction.text for prediction in system.predictions)
-    scores["words"] = float(np.mean([len(prediction.text.split()) for prediction in system.predictions]))
-    return scores
+    return {**scores, **describe_summaries([prediction.text for prediction in system.predictions], examples)}
 
 
 def write_evaluation(directory: Path, evaluation: Evaluation, results: dict[str, Any]) -> None:
@@ -238,17 +242,28 @@ def write_evaluation(directory: Path, evaluation: Evaluation, results: dict[str,
 
 
 def predictions_csv(examples: Sequence[Example], system: SystemScores) -> str:
-    """One row an example in the contract's columns; references are joined by a line break where there are several."""
+    """One row an example in the contract's columns, then `references`: all of them as a JSON list.
+
+    `reference` is the one that was scored.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        ["id", "document", "document_sha256", "reference", "prediction", "stop_reason", "rouge1", "rouge2", "rougeL"]
-    )
+    measures = ("rouge1", "rouge2", "rougeL")
+    texts = ("id", "document", "document_sha256", "reference", "prediction", "stop_reason")
+    writer.writerow([*texts, *measures, "references"])
     for index, (example, prediction) in enumerate(zip(examples, system.predictions, strict=True)):
-        values = [f"{system.scores[measure][index]:.4f}" for measure in ("rouge1", "rouge2", "rougeL")]
-        reference = "\n".join(example.all_references)
-        row = [example.id, example.document, prediction.document_sha256, reference, prediction.text]
-        writer.writerow([_storable(cell) for cell in [*row, prediction.stop_reason, *values]])
+        references = example.all_references
+        row = [
+            example.id,
+            example.document,
+            prediction.document_sha256,
+            references[system.reference[index]],
+            prediction.text,
+            prediction.stop_reason,
+            *(f"{system.scores[measure][index]:.4f}" for measure in measures),
+            json.dumps(references, ensure_ascii=False),
+        ]
+        writer.writerow([_storable(cell) for cell in row])
     return out.getvalue()
 
 

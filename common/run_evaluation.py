@@ -6,13 +6,23 @@ Finds the documents and the untuned model's prompt; generating and scoring are i
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from common.data.sources import SPLITS, Split, load_examples, load_splits
 from common.errors import DataError
-from common.evaluate import MultiReference, best_base_template, evaluate_systems, results_of, write_evaluation
+from common.evaluate import (
+    Evaluation,
+    MultiReference,
+    best_base_template,
+    evaluate_systems,
+    results_of,
+    write_evaluation,
+)
 from common.loaded_run import LoadedRun
 from common.progress import note
 from common.settings import RunConfig
@@ -60,10 +70,45 @@ def evaluate_run(loaded: LoadedRun, options: EvalOptions, out: Path | None = Non
         "template": loaded.template.name,
         "base_template": base_name,
         "base_template_scores": template_scores,
+        "overlap": overlap_facts(training_overlap(loaded.config, examples), evaluation),
     }
     results = results_of(dataclasses.replace(evaluation, facts=facts))
     write_evaluation(out or loaded.run.path, evaluation, results)
     return results
+
+
+def training_overlap(config: RunConfig, examples: Sequence[Example]) -> list[int] | None:
+    """Positions of examples whose document, exactly or nearly, was trained on; None where the training data is gone."""
+    from common.data.duplicates import find_leaks, sketch
+
+    try:
+        trained = load_splits(config.data, config.training.seed).train
+    except DataError as error:
+        note(f"overlap with the training data is not known: {str(error).splitlines()[0]}")
+        return None
+    trained = subset(trained, config.data.limit_train, config.training.seed)
+    ours = sketch([example.document for example in examples])
+    return sorted(match.index for match in find_leaks(ours, sketch([example.document for example in trained])))
+
+
+def overlap_facts(overlap: list[int] | None, evaluation: Evaluation) -> dict[str, Any]:
+    """How many scored documents were trained on, and the tuned model's mean ROUGE with and without them."""
+    if overlap is None:
+        return {"trained_on": None}
+    facts: dict[str, Any] = {
+        "trained_on": len(overlap),
+        "trained_on_ids": [evaluation.examples[index].id for index in overlap[:20]],
+    }
+    rest = np.setdiff1d(np.arange(len(evaluation.examples)), overlap)
+    if overlap and len(rest) and "tuned" in evaluation.systems:
+        scores = evaluation.systems["tuned"].scores
+        facts["with_them"] = {measure: float(values.mean()) for measure, values in scores.items()}
+        facts["without_them"] = {measure: float(values[rest].mean()) for measure, values in scores.items()}
+        note(
+            f"warning: {len(overlap)} of {len(evaluation.examples)} scored documents were trained on; ROUGE-1 without "
+            f"them is {facts['without_them']['rouge1']:.2f}, with them {facts['with_them']['rouge1']:.2f}"
+        )
+    return facts
 
 
 def evaluation_examples(config: RunConfig, options: EvalOptions) -> tuple[list[Example], str, list[Example]]:

@@ -21,6 +21,10 @@ import click
               help="Prompt of the untuned model: its best of all (auto), the run's (same), or a name.")  # fmt: skip
 @click.option("--engine", type=click.Choice(["auto", "mlx", "cuda"]), default="auto", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Write results there instead of into the run.")
+@click.option("--human-sheet", type=click.IntRange(min=1), metavar="N",
+              help="Write a blinded sheet of N evaluated documents for people to rate, and stop.")  # fmt: skip
+@click.option("--human-scores", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
+              help="Read filled-in sheets (once for each rater), print means, wins, agreement, and stop.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON document.")
 def command(
     run: Path,
@@ -32,6 +36,8 @@ def command(
     base_template: str,
     engine: str,
     out: Path | None,
+    human_sheet: int | None,
+    human_scores: tuple[Path, ...],
     as_json: bool,
 ) -> None:
     """Score a run against the untuned model, Lead-1 and Lead-3, with 95 % intervals.
@@ -41,7 +47,12 @@ def command(
       sumkit eval runs/demo
       sumkit eval runs/notes --data test.jsonl --limit 200
       sumkit eval runs/notes --data test.jsonl --out scores/ --json
+      sumkit eval runs/notes --human-sheet 20
+      sumkit eval runs/notes --human-scores ann.csv --human-scores ben.csv
     """
+    if human_sheet or human_scores:
+        _human(run, human_sheet, human_scores, as_json)
+        return
     from common.evaluate import score_table
     from common.loaded_run import load_run
     from common.report.write import write_report
@@ -56,3 +67,15 @@ def command(
     else:
         click.echo(score_table(results))
         click.echo(f"report: {report}")
+
+
+def _human(run: Path, sheet: int | None, scores: tuple[Path, ...], as_json: bool) -> None:
+    from common.report.human_scores import human_table, read_human_scores
+    from common.report.human_sheet import write_human_sheet
+
+    if sheet:
+        paths = [str(path) for path in write_human_sheet(run, sheet)]
+        click.echo(json.dumps({"files": paths}) if as_json else "\n".join(paths))
+        return
+    read = read_human_scores(run, list(scores))
+    click.echo(json.dumps(read.as_dict()) if as_json else human_table(read))
