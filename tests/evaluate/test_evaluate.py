@@ -1,0 +1,109 @@
+"""From summaries to results: pairing, counting of failures, baselines, overlap."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from common.errors import DataError
+from common.evaluate import (
+    Evaluation,
+    baseline_predictions,
+    predictions_csv,
+    results_of,
+    score_predictions,
+    score_table,
+)
+from common.files import sha256_text
+from common.run_evaluation import overlap_facts, training_overlap
+from common.settings import DataSettings, RunConfig
+from common.types import Example, Prediction
+
+EXAMPLES = [
+    Example(
+        "a", "The mill burned down on Monday. Nobody was hurt.", "A mill burned.", ("A fire.", "The mill burned down.")
+    ),
+    Example("b", "Rain fell for a week. The river rose by two metres.", "The river rose after rain."),
+    Example("c", "Trains stop at noon. Staff strike for pay.", "Staff strike stops trains."),
+]
+
+
+def predictions(*texts: str, reasons: tuple[str, ...] = ("eos", "eos", "eos")) -> list[Prediction]:
+    return [
+        Prediction(example.id, sha256_text(example.document), text, reason)
+        for example, text, reason in zip(EXAMPLES, texts, reasons, strict=True)
+    ]
+
+
+def evaluation(*tuned: str, reasons: tuple[str, ...] = ("eos", "eos", "eos")) -> Evaluation:
+    systems = {"tuned": score_predictions("tuned", predictions(*tuned, reasons=reasons), EXAMPLES)[0]}
+    for name, made in baseline_predictions(EXAMPLES).items():
+        systems[name] = score_predictions(name, made, EXAMPLES)[0]
+    return Evaluation(EXAMPLES, systems, "best", "words")
+
+
+def test_a_prediction_of_another_document_is_an_error():
+    swapped = predictions("x", "y", "z")
+    swapped[0], swapped[1] = swapped[1], swapped[0]
+    with pytest.raises(DataError, match="does not belong to document 'a'"):
+        score_predictions("tuned", swapped, EXAMPLES)
+    changed = [Prediction("a", sha256_text("another text"), "x", "eos"), *predictions("x", "y", "z")[1:]]
+    with pytest.raises(DataError, match="does not belong"):
+        score_predictions("tuned", changed, EXAMPLES)
+
+
+def test_empty_and_failed_generations_count_as_zero_and_are_shown():
+    results = results_of(evaluation("The mill burned down.", "", "", reasons=("eos", "error", "eos")))
+    assert results["stop_reasons"]["tuned"] == {"eos": 2, "length": 0, "error": 1}
+    assert results["systems"]["tuned"]["empty"] == 2
+    assert results["systems"]["tuned"]["rouge1"]["mean"] == pytest.approx(100 / 3)
+    table = score_table(results)
+    assert "67 % ended by themselves" in table
+    assert "1 failed, 2 empty" in table
+
+
+def test_differences_are_paired_and_have_the_sign_of_the_gain():
+    results = results_of(
+        evaluation("The mill burned down.", "The river rose after rain.", "Staff strike stops trains.")
+    )
+    difference = results["differences"]["tuned-lead1"]["rouge1"]
+    gap = results["systems"]["tuned"]["rouge1"]["mean"] - results["systems"]["lead1"]["rouge1"]["mean"]
+    assert difference["mean"] == pytest.approx(gap)
+    assert gap > 0
+
+
+def test_the_stored_reference_is_the_one_that_was_scored():
+    rows = list(
+        csv.DictReader(
+            io.StringIO(predictions_csv(EXAMPLES, evaluation("The mill burned down.", "x", "y").systems["tuned"]))
+        )
+    )
+    assert rows[0]["reference"] == "The mill burned down."
+    assert json.loads(rows[0]["references"]) == ["A fire.", "The mill burned down."]
+    assert float(rows[0]["rouge1"]) == 100.0
+
+
+def test_leads_are_the_first_sentences():
+    texts = [prediction.text for prediction in baseline_predictions(EXAMPLES)["lead1"]]
+    assert texts[0] == "The mill burned down on Monday."
+
+
+def test_scored_documents_that_were_trained_on_are_found_and_scores_shown_without_them(tmp_path):
+    documents = [" ".join(f"word{i * 31 + j}" for j in range(40)) for i in range(12)]
+    rows = [json.dumps({"id": str(i), "document": text, "summary": text[:40]}) for i, text in enumerate(documents)]
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(rows if name == "train" else rows[:1]))
+    config = RunConfig(data=DataSettings(data=str(tmp_path), leaks="keep"))
+    scored = [Example("same", documents[3].upper(), "x"), Example("new", "quite another text " * 8, "y")]
+    assert training_overlap(config, scored) == [0]
+    systems = {
+        "tuned": score_predictions(
+            "tuned", [Prediction(e.id, sha256_text(e.document), e.summary, "eos") for e in scored], scored
+        )[0]
+    }
+    systems["tuned"].scores["rouge1"] = np.array([80.0, 20.0])
+    facts = overlap_facts([0], Evaluation(scored, systems, "best", ""))
+    assert facts["trained_on_ids"] == ["same"]
+    assert (facts["with_them"]["rouge1"], facts["without_them"]["rouge1"]) == (50.0, 20.0)
