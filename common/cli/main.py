@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "report": "Write a run's report.",
     "export": "A run for other programs: PEFT, MLX, merged, GGUF, Ollama, a Space.",
     "serve": "A local page and an API to summarize with.",
+    "recipes": "Published write-ups as settings, with what they reported.",
     "demo": "The whole journey on the embedded corpus.",
 }
 
