@@ -9,10 +9,14 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.errors import EngineError
 from common.serve.limits import Limits
 from common.serve.worker import Served, Worker
+
+if TYPE_CHECKING:
+    import uvicorn
 
 
 @dataclass(frozen=True)
@@ -55,31 +59,17 @@ def listen(host: str, port: int) -> socket.socket:
         raise EngineError(f"cannot listen on {host} port {port} ({reason}); choose another --port or --host") from None
 
 
-def serve(
-    load: Callable[[], dict[str, Served]],
-    listener: socket.socket,
-    address: Address,
-    ratings: Path,
-    on_ready: Callable[[Worker], None],
-    limits: Limits | None = None,
-) -> None:
-    """Load the models, answer requests until SIGINT or SIGTERM, let running ones end, and return.
-
-    Raises what `load` raised. A second SIGINT ends at once.
-    """
+def make_server(worker: Worker, address: Address, ratings: Path, limits: Limits) -> uvicorn.Server:
+    """A server over a started worker, to be run with its listening socket."""
     import uvicorn
 
     from common.serve.app import build_app
     from common.serve.connection import connection_class
     from common.serve.guard import LOOPBACK_NAMES
 
-    limits = limits or Limits()
-    worker = Worker(load, limits)
-    worker.start()
     hosts = (*LOOPBACK_NAMES, address.host.lower()) if is_loopback(address.host) else ()
-    app = build_app(worker, limits, ratings, address.token, hosts)
     config = uvicorn.Config(
-        app,
+        build_app(worker, limits, ratings, address.token, hosts),
         http=connection_class(limits),
         ws="none",
         log_level="warning",
@@ -88,11 +78,29 @@ def serve(
         timeout_keep_alive=15,
         timeout_graceful_shutdown=round(limits.stop_seconds),
     )
+    return uvicorn.Server(config)
+
+
+def serve(
+    load: Callable[[], dict[str, Served]],
+    listener: socket.socket,
+    address: Address,
+    ratings: Path,
+    on_ready: Callable[[Worker], None],
+    limits: Limits,
+) -> None:
+    """Load the models, answer requests until SIGINT or SIGTERM, let running ones end, and return.
+
+    Raises what `load` raised. A second SIGINT ends at once.
+    """
+    worker = Worker(load, limits)
+    worker.start()
+    server = make_server(worker, address, ratings, limits)
     # uvicorn ends gracefully on these and then raises them again, for whoever handled them before: nobody need.
     before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         on_ready(worker)
-        uvicorn.Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

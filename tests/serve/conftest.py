@@ -1,0 +1,65 @@
+"""Servers in this process, on a free port, over models that a test chooses."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from common.serve.limits import Limits
+from common.serve.run import Address, listen, make_server
+from common.serve.worker import Served, Worker
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that answers."""
+
+    url: str
+    port: int
+    worker: Worker
+    ratings: Path
+
+
+Start = Callable[..., Running]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """start(load, limits=…, token=…): a running server; all of a test's servers are stopped when it ends."""
+    stops: list[Callable[[], None]] = []
+
+    def begin(load: Callable[[], dict[str, Served]], limits: Limits | None = None, token: str = "") -> Running:
+        limits = limits or Limits()
+        listener = listen("127.0.0.1", 0)
+        port = listener.getsockname()[1]
+        worker = Worker(load, limits)
+        worker.start()
+        ratings = tmp_path / "ratings.jsonl"
+        server = make_server(worker, Address("127.0.0.1", port, token), ratings, limits)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+
+        def stop() -> None:
+            server.should_exit = server.force_exit = True
+            thread.join()
+
+        stops.append(stop)
+        wait_until(lambda: server.started)
+        return Running(f"http://127.0.0.1:{port}", port, worker, ratings)
+
+    yield begin
+    for stop in stops:
+        stop()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait for a condition that another thread makes true; fails when it stays false."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
