@@ -45,7 +45,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
         thread.start()
 
         def stop() -> None:
-            server.should_exit = server.force_exit = True
+            server.config.timeout_graceful_shutdown = 2
+            server.should_exit = True
             thread.join()
 
         stops.append(stop)

@@ -43,7 +43,9 @@ class Echo:
                     keep_going()
                 if on_text is not None:
                     on_text(index, word if place == 0 else f" {word}")
-            summary = Summary(" ".join(words), "length" if options.max_new_tokens else "eos", len(text.split()), len(words))
+            summary = Summary(
+                " ".join(words), "length" if options.max_new_tokens else "eos", len(text.split()), len(words)
+            )
             summaries.append(summary)
             if on_done is not None:
                 on_done(index, summary)

@@ -63,7 +63,12 @@ def hold(worker: Worker, echo: Echo) -> Client:
 def test_waiting_requests_alike_go_together_and_others_keep_their_turn(worker: Worker, echo: Echo) -> None:
     blocker = hold(worker, echo)
     short = SummaryOptions(max_new_tokens=1)
-    clients = [Client(worker, "one"), Client(worker, "two", options=short), Client(worker, "three"), Client(worker, "four")]
+    clients = [
+        Client(worker, "one"),
+        Client(worker, "two", options=short),
+        Client(worker, "three"),
+        Client(worker, "four"),
+    ]
     echo.pause = 0.0
     blocker.ticket.cancel()
     assert all(isinstance(client.outcome(), Finished) for client in clients)
