@@ -98,50 +98,24 @@ class StepPlan:
 
 
 @dataclass
-class Best:
-    """The adapter with the best value so far, kept in host memory."""
+class TrainingLoop:
+    """One run of the steps that are left after `state`. `best` is the adapter with the best value so far, if any."""
 
-    weights: dict[str, np.ndarray] | None = None
+    engine: Engine
+    run: RunDirectory
+    config: RunConfig
+    lora: LoraSpec
+    train_set: Sequence[EncodedExample]
+    dev_set: Sequence[EncodedExample]
+    pad_id: int
+    state: TrainState
+    best: dict[str, np.ndarray] | None
+    hooks: Hooks
 
-
-def train(
-    engine: Engine,
-    run: RunDirectory,
-    config: RunConfig,
-    lora: LoraSpec,
-    train_set: Sequence[EncodedExample],
-    dev_set: Sequence[EncodedExample],
-    pad_id: int,
-    state: TrainState,
-    best: dict[str, np.ndarray] | None,
-    hooks: Hooks,
-) -> tuple[TrainState, dict[str, np.ndarray]]:
-    """Run the steps that are left after `state`; returns the last state and the chosen adapter.
-
-    Raises NonFiniteError (the batch is written to nonfinite.json), RunStopped (after saving), CheckpointError.
-    """
-    loop = _Loop(engine, run, config, lora, train_set, dev_set, pad_id, state, Best(best), hooks)
-    return loop.run_all()
-
-
-class _Loop:
-    def __init__(
-        self,
-        engine: Engine,
-        run: RunDirectory,
-        config: RunConfig,
-        lora: LoraSpec,
-        train_set: Sequence[EncodedExample],
-        dev_set: Sequence[EncodedExample],
-        pad_id: int,
-        state: TrainState,
-        best: Best,
-        hooks: Hooks,
-    ) -> None:
-        self.engine, self.run, self.config, self.lora = engine, run, config, lora
-        self.state, self.best, self.hooks, self.pad_id = state, best, hooks, pad_id
-        self.plan = StepPlan(train_set, config)
-        self.dev_batches = evaluation_batches(dev_set, config.training.micro_batch_tokens, pad_id) if dev_set else []
+    def __post_init__(self) -> None:
+        config = self.config
+        self.plan = StepPlan(self.train_set, config)
+        self.dev_batches = evaluation_batches(self.dev_set, config.training.micro_batch_tokens, self.pad_id)
         total, settings = self.plan.total_steps, config.training
         self.schedule = Schedule(
             peak=settings.learning_rate,
@@ -152,9 +126,13 @@ class _Loop:
         )
         self.eval_every = config.evaluation.eval_every or max(1, -(-total // 4))
         self.save_every = config.output.save_every or self.eval_every
-        self.is_main = engine.rank == 0
+        self.is_main = self.engine.rank == 0
 
     def run_all(self) -> tuple[TrainState, dict[str, np.ndarray]]:
+        """Train to the end; returns the last state and the chosen adapter.
+
+        Raises NonFiniteError (the batch is written to nonfinite.json), RunStopped (after saving), CheckpointError.
+        """
         total = self.plan.total_steps
         with Progress(total, "training", start=self.state.step) as progress:
             for step, batches, examples in self._prefetched(total):
@@ -171,7 +149,7 @@ class _Loop:
                     patience = self.config.evaluation.patience
                     note(f"stopped early at step {self.state.step}: no gain in {patience} evaluations")
                     break
-        chosen = self.best.weights
+        chosen = self.best
         if chosen is None or self.config.evaluation.keep_best_by == "last":
             chosen = self.engine.adapter()
         return self.state, chosen
@@ -268,7 +246,7 @@ class _Loop:
             previous = self.state.best_value
             gained = previous is None or (measure < previous if lower else measure > previous)
             if gained:
-                self.best.weights = self.engine.adapter()
+                self.best = self.engine.adapter()
                 self.state = dataclasses.replace(
                     self.state, best_step=self.state.step, best_value=measure, evaluations_without_gain=0
                 )
@@ -304,7 +282,7 @@ class _Loop:
                 self.engine,
                 self.lora,
                 self.config.model.model,
-                self.best.weights,
+                self.best,
                 self.config.output.keep_checkpoints,
             )
 

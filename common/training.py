@@ -34,7 +34,7 @@ from common.engine import (
 )
 from common.errors import CheckpointError, DataError
 from common.files import sha256_text, write_atomically, write_json
-from common.loop import Hooks, StepPlan, train
+from common.loop import Hooks, StepPlan, TrainingLoop
 from common.models import LocalModel, resolve_model
 from common.progress import duration, note
 from common.rundir import RunDirectory, RunLock, prompt_format, write_environment, write_settings
@@ -239,18 +239,8 @@ def _train_locked(run: RunDirectory, prepared: Prepared, config: RunConfig, name
     note(f"{plan.total_steps} steps in all, starting after step {state.step}; run directory {run.path}")
     with SignalCatcher() as signals:
         hooks = make_hooks(engine, prepared, config, run, signals)
-        state, chosen = train(
-            engine,
-            run,
-            config,
-            lora,
-            prepared.train_set,
-            prepared.dev_set,
-            prepared.tokenizer.pad_id,
-            state,
-            best,
-            hooks,
-        )
+        data = (prepared.train_set, prepared.dev_set, prepared.tokenizer.pad_id)
+        state, chosen = TrainingLoop(engine, run, config, lora, *data, state, best, hooks).run_all()
     if engine.rank == 0:
         write_atomically(run.adapter, lambda aside: write_adapter(aside, chosen, lora, prepared.model.source))
         write_json(run.finished_marker, {"state": dataclasses.asdict(state)})
