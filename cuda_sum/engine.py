@@ -20,6 +20,7 @@ from common.types import Batch, EvalStats, Generation, StepStats
 from cuda_sum import device, distributed
 from cuda_sum.checkpoint import read_state, save_state
 from cuda_sum.fast import use_fast_layers
+from cuda_sum.functions import compile_functions
 from cuda_sum.generate import generate
 from cuda_sum.lora import Adapter, attach_adapter
 from cuda_sum.loss import chunk_rows, loss_sum, training_loss
@@ -59,6 +60,8 @@ class CudaEngine:
             self.trainable_parameters = self._adapter.values.numel()
             if spec.gradient_checkpointing:
                 recompute_layers(self.model)
+        if spec.compile:
+            compile_functions(True)
         self._linears = use_fast_layers(self.model, self.shape, self._adapter)
         self.model.eval()
 

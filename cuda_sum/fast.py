@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from common.architecture import ModelShape
-from cuda_sum.functions import activate, activation_backward, causal_attention, rms_norm, rotate
-from cuda_sum.lora import Adapter, Linears
+from cuda_sum.functions import causal_attention, gate, gate_backward, rms_norm, rotate
+from cuda_sum.linears import Linears
+from cuda_sum.lora import Adapter
 from cuda_sum.loss import target_rows
 
 ACTIVATION_KINDS = {
@@ -116,38 +117,40 @@ def _plain_mlp(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
 
 
 def _gated_mlp(self: Any, x: torch.Tensor) -> torch.Tensor:
-    gate, up = self._inputs(x)
-    if self._kind is None or not torch.is_grad_enabled() or not gate.requires_grad:
-        return self._output(self.act_fn(gate) * up)[0]  # type: ignore[no-any-return]
+    inner, up = self._inputs(x)
+    if self._kind is None:
+        return self._output(self.act_fn(inner) * up)[0]  # type: ignore[no-any-return]
+    if not torch.is_grad_enabled() or not inner.requires_grad:
+        return self._output(gate(self._kind, inner, up)[0])[0]  # type: ignore[no-any-return]
     output: Linears = self._output
-    return _GatedLinear.apply(gate, up, output, self._kind, output.dropout, *output.trained())  # type: ignore[no-any-return]
+    return _GatedLinear.apply(inner, up, output, self._kind, output.dropout, *output.trained())  # type: ignore[no-any-return]
 
 
 class _GatedLinear(torch.autograd.Function):
-    """linear(activation(gate) * up): the product is computed again for the backward pass, not kept."""
+    """linear(activation(inner) * up): the product is computed again for the backward pass, not kept."""
 
     @staticmethod
     def forward(
-        ctx: Any, gate: torch.Tensor, up: torch.Tensor, linears: Linears, kind: str, dropout: float, *_: torch.Tensor
+        ctx: Any, inner: torch.Tensor, up: torch.Tensor, linears: Linears, kind: str, dropout: float, *_: torch.Tensor
     ) -> torch.Tensor:
-        hidden = activate(kind, gate).mul_(up)
+        hidden, _ = gate(kind, inner, up)
         kept, mask = None, None
         if dropout:
             kept, mask = torch.native_dropout(hidden.reshape(-1, hidden.shape[-1]), dropout, True)
-        (out,), low = linears.forward(hidden, kept)
-        ctx.save_for_backward(gate, up, low, mask)
+        outputs, low = linears.forward(hidden, kept)
+        ctx.save_for_backward(inner, up, low, mask)
         ctx.linears, ctx.kind, ctx.dropout = linears, kind, dropout
-        return out
+        return outputs[0]
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
-        gate, up, low, mask = ctx.saved_tensors
+        inner, up, low, mask = ctx.saved_tensors
         linears: Linears = ctx.linears
-        activated = activate(ctx.kind, gate)
-        grad_hidden, matrices = linears.backward([grad], activated * up, low, mask, ctx.dropout, True)
+        hidden, activated = gate(ctx.kind, inner, up)
+        grad_hidden, matrices = linears.backward([grad], hidden, low, mask, ctx.dropout, True)
         assert grad_hidden is not None
-        grad_gate = activation_backward(ctx.kind, grad_hidden * up, gate)
-        return (grad_gate, grad_hidden.mul_(activated), None, None, None, *matrices)
+        grad_inner, grad_up = gate_backward(ctx.kind, grad_hidden, inner, up, activated)
+        return (grad_inner, grad_up, None, None, None, *matrices)
 
 
 def _replace_norm(norm: Any) -> None:

@@ -1,17 +1,19 @@
 """Norm, rotary embedding, gated activation and causal attention as functions that keep little for the backward pass.
 
 Each equals the plain computation (weights are frozen, so only inputs have gradients). Knows no modules. No twin in
-the MLX engine, whose library has these fused.
+the MLX engine, whose library has these fused; here torch.compile fuses them when asked to.
 """
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
-ACTIVATIONS = ("silu", "gelu_tanh")
+from common.errors import EngineError
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
@@ -24,19 +26,27 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Ten
 class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
-        wide = x.float()
-        scale = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-        scale = scale.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
+        out, scale = _run["norm"](x, weight, epsilon)
         ctx.save_for_backward(x, weight, scale)
-        return torch.mul(wide, scale).mul_(weight).to(x.dtype)
+        return out  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        x, weight, scale = ctx.saved_tensors
-        wide = x.float()
-        weighted = grad.float() * weight
-        shared = (weighted * wide).mean(-1, keepdim=True).mul_(scale).mul_(scale)
-        return weighted.addcmul_(wide, shared, value=-1.0).mul_(scale).to(x.dtype), None, None
+        return _run["norm_backward"](grad, *ctx.saved_tensors), None, None
+
+
+def _norm(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Tensor]:
+    wide = x.float()
+    scale = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    scale = scale.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
+    return torch.mul(wide, scale).mul_(weight).to(x.dtype), scale
+
+
+def _norm_backward(grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    wide = x.float()
+    weighted = grad.float() * weight
+    shared = (weighted * wide).mean(-1, keepdim=True).mul_(scale).mul_(scale)
+    return weighted.addcmul_(wide, shared, value=-1.0).mul_(scale).to(x.dtype)
 
 
 def rotate(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
@@ -53,23 +63,30 @@ class _Rotate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(cosine, sine)
-        return _turned(x, cosine, sine, 1.0)
+        return _run["turn"](x, cosine, sine)  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         cosine, sine = ctx.saved_tensors
-        return _turned(grad, cosine, sine, -1.0), None, None
+        return _run["turn"](grad, cosine, -sine), None, None
 
 
-def _turned(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, direction: float) -> torch.Tensor:
+def _turn(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
     half = cosine.shape[-1]
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
     first, second = x[..., :half], x[..., half : 2 * half]
-    torch.mul(first, cosine, out=out[..., :half]).addcmul_(second, sine, value=-direction)
-    torch.mul(second, cosine, out=out[..., half : 2 * half]).addcmul_(first, sine, value=direction)
+    torch.mul(first, cosine, out=out[..., :half]).addcmul_(second, sine, value=-1.0)
+    torch.mul(second, cosine, out=out[..., half : 2 * half]).addcmul_(first, sine)
     if 2 * half < x.shape[-1]:
         out[..., 2 * half :] = x[..., 2 * half :]
     return out
+
+
+def _turn_whole(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+    """`_turn` as the compiler takes it: slower as it stands, faster fused."""
+    half = cosine.shape[-1]
+    first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    return torch.cat([first * cosine - second * sine, second * cosine + first * sine, rest], -1)
 
 
 def activate(kind: str, x: torch.Tensor) -> torch.Tensor:
@@ -77,11 +94,51 @@ def activate(kind: str, x: torch.Tensor) -> torch.Tensor:
     return nn.functional.silu(x) if kind == "silu" else nn.functional.gelu(x, approximate="tanh")
 
 
-def activation_backward(kind: str, grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """`grad` times the derivative of `activate` at x."""
+def gate(kind: str, x: torch.Tensor, up: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """activation(x) * up, and activation(x)."""
+    return _run["gate"](kind, x, up)  # type: ignore[no-any-return]
+
+
+def gate_backward(
+    kind: str, grad: torch.Tensor, x: torch.Tensor, up: torch.Tensor, activated: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gradients of x and of up in activation(x) * up."""
+    return _run["gate_backward"](kind, grad, x, up, activated)  # type: ignore[no-any-return]
+
+
+def _gate(kind: str, x: torch.Tensor, up: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    activated = activate(kind, x)
+    return activated * up, activated
+
+
+def _gate_backward(
+    kind: str, grad: torch.Tensor, x: torch.Tensor, up: torch.Tensor, activated: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     if kind == "silu":
-        return torch.ops.aten.silu_backward(grad, x)  # type: ignore[no-any-return]
-    return torch.ops.aten.gelu_backward(grad, x, approximate="tanh")  # type: ignore[no-any-return]
+        return torch.ops.aten.silu_backward(grad * up, x), grad * activated
+    return torch.ops.aten.gelu_backward(grad * up, x, approximate="tanh"), grad * activated
+
+
+_eager: dict[str, Callable[..., Any]] = {
+    "norm": _norm,
+    "norm_backward": _norm_backward,
+    "turn": _turn,
+    "gate": _gate,
+    "gate_backward": _gate_backward,
+}
+_run = dict(_eager)
+
+
+def compile_functions(enabled: bool) -> None:
+    """Let torch.compile fuse the functions above into one kernel each, for all models of this process, or stop that.
+
+    They are compiled when first used, for any shape; products of matrices and attention stay as they are. Raises
+    EngineError where there is no compiler to do it with.
+    """
+    if enabled and not torch.cuda.is_available() and not any(shutil.which(name) for name in ("g++", "clang++", "cl")):
+        raise EngineError("compiling on a CPU needs a C++ compiler (g++ or clang++); leave --compile off")
+    whole = _eager | {"turn": _turn_whole}
+    _run.update({name: torch.compile(whole[name], dynamic=True) if enabled else _eager[name] for name in _eager})
 
 
 def causal_attention(

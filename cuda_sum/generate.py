@@ -16,10 +16,12 @@ from torch import nn
 
 from common.engine import GenerationSpec
 from common.types import Generation
+from cuda_sum.cache import RowCache
 
 NOT_A_NUMBER = -1  # stands for the next token of a row whose logits are not finite
 NOT_FINITE = "the model's logits became NaN or infinite"
 SHRINK_SHARE = 0.75  # finished rows leave the batch when no more than this share of it is still running
+PREFILL_TOKENS, PREFILL_FILL = 1024, 0.95  # prompts run together: at least so many tokens, then so little padding
 
 OnDone = Callable[[int, Generation], None]
 OnToken = Callable[[int, int], None]
@@ -119,51 +121,6 @@ def draw_token(logits: torch.Tensor, top_p: float, draws: torch.Tensor) -> torch
     return order.gather(1, chosen)[:, 0]
 
 
-class RowCache:
-    """Keys and values of a batch whose rows end at different positions; what a transformers model calls its cache.
-
-    positions  (B,) where each row's next token goes
-    """
-
-    def __init__(self, lengths: torch.Tensor, room: int) -> None:
-        self.positions = lengths
-        self.room = room  # most positions a row will have
-        self.longest = int(lengths.max())
-        self.rows = torch.arange(len(lengths), device=lengths.device)
-        self.filled = False
-        self.keys: list[torch.Tensor] = []
-        self.values: list[torch.Tensor] = []
-
-    def update(
-        self, key: torch.Tensor, value: torch.Tensor, layer: int, *_: Any, **__: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store (B, kv heads, T, D): all of the prompts in the prefill, one token for each row after it."""
-        if not self.filled:
-            for stored, new in ((self.keys, key), (self.values, value)):
-                batch, heads, length, width = new.shape
-                stored.append(new.new_zeros(batch, heads, self.room, width))
-                stored[layer][:, :, :length] = new
-            return key, value
-        keys, values = self.keys[layer], self.values[layer]
-        keys[self.rows, :, self.positions] = key[:, :, 0]
-        values[self.rows, :, self.positions] = value[:, :, 0]
-        return keys[:, :, : self.longest], values[:, :, : self.longest]
-
-    def mask(self) -> torch.Tensor:
-        """(B, 1, 1, S), True where a row has a key, the token being added included. Call once a step, first."""
-        self.filled = True
-        self.longest = int(self.positions.max()) + 1
-        columns = torch.arange(self.longest, device=self.positions.device)
-        return (columns <= self.positions[:, None])[:, None, None]
-
-    def keep(self, rows: torch.Tensor) -> None:
-        """Drop all other rows."""
-        self.positions = self.positions[rows]
-        self.rows = self.rows[: len(rows)]
-        self.keys = [keys[rows] for keys in self.keys]
-        self.values = [values[rows] for values in self.values]
-
-
 def _generate_group(
     model: Any, prompts: list[tuple[int, Sequence[int]]], spec: GenerationSpec, done: OnDone, grown: OnToken
 ) -> None:
@@ -201,25 +158,38 @@ def _generate_group(
 
 
 def _prefill(model: Any, prompts: list[Sequence[int]], new_tokens: int) -> tuple[RowCache, torch.Tensor]:
-    """Run the prompts; the filled cache and the logits (B, V) that follow each prompt's last token."""
+    """Run the prompts, longest first; the filled cache and the logits (B, V) that follow each prompt's last token."""
     device = model.lm_head.weight.device
     lengths = [len(prompt) for prompt in prompts]
-    width = max(lengths)
-    padded = np.zeros((len(prompts), width), np.int64)
-    for row, prompt in enumerate(prompts):
-        padded[row, : len(prompt)] = prompt
-    ends = torch.tensor(lengths, device=device)
-    cache = RowCache(ends, width + new_tokens)
-    last = torch.arange(len(prompts), device=device) * width + ends - 1
-    positions = torch.arange(width, device=device)[None]
-    output = model.model(
-        torch.from_numpy(padded).to(device),
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        target_rows_only=last,
-    )
-    return cache, _head(model.lm_head, output.last_hidden_state)
+    cache = RowCache(torch.tensor(lengths, device=device), max(lengths) + new_tokens)
+    last = []
+    for rows in prefill_slices(lengths):
+        width = lengths[rows.start]
+        padded = np.zeros((rows.stop - rows.start, width), np.int64)
+        for row, prompt in enumerate(prompts[rows]):
+            padded[row, : len(prompt)] = prompt
+        cache.prefilled = rows
+        ends = torch.arange(len(padded), device=device) * width + cache.positions[rows] - 1
+        output = model.model(
+            torch.from_numpy(padded).to(device),
+            position_ids=torch.arange(width, device=device)[None],
+            past_key_values=cache,
+            use_cache=True,
+            target_rows_only=ends,
+        )
+        last.append(output.last_hidden_state)
+    return cache, _head(model.lm_head, torch.cat(last))
+
+
+def prefill_slices(lengths: Sequence[int]) -> list[slice]:
+    """Rows, sorted from long to short, cut where padding would cost more than one more run of the model."""
+    slices, start = [], 0
+    for row, length in enumerate(lengths):
+        width = lengths[start]
+        if (row - start) * width >= PREFILL_TOKENS and length < PREFILL_FILL * width:
+            slices.append(slice(start, row))
+            start = row
+    return [*slices, slice(start, len(lengths))]
 
 
 def _decode(model: Any, tokens: torch.Tensor, cache: RowCache) -> torch.Tensor:

@@ -1,14 +1,14 @@
-"""LoRA (Hu et al. 2021) through peft's layers, with a forward and backward of its own in place of theirs.
+"""LoRA (Hu et al. 2021) through peft's layers; linears.py computes with them in place of peft's own forward.
 
 peft makes the layers and their names; here all matrices live in one flat float32 buffer (and their gradients in
-another), so that norm, clipping, optimizer and sums over ranks are a few operations. Activations are never copied
-to float32: the small matrices are cast instead, once a step. Knows nothing of losses, optimizers or model classes.
+another), so that norm, clipping, optimizer and sums over ranks are a few operations. Knows nothing of losses,
+optimizers or model classes.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,6 @@ from torch import nn
 from common.adapter import adapted_linears, check_adapter, initial_adapter, lora_a_name, lora_b_name
 from common.architecture import ModelShape
 from common.engine import LoraSpec
-from cuda_sum.model import dense_weight
 
 PEFT_ADAPTER = "default"
 
@@ -133,152 +132,3 @@ def _inject(model: nn.Module, paths: list[str], spec: LoraSpec) -> None:
     with warnings.catch_warnings():  # of names that peft still uses and transformers has renamed
         warnings.simplefilter("ignore", FutureWarning)
         inject_adapter_in_model(config, model, adapter_name=PEFT_ADAPTER)
-
-
-class Linears:
-    """One or several linear layers with the same input, adapted or not, as one function of that input.
-
-    The A matrices of the adapted ones lie next to each other in the adapter's buffer and act as one matrix.
-    """
-
-    def __init__(self, bases: Sequence[nn.Module], low: Sequence[LowRank | None], adapter: Adapter | None) -> None:
-        self.bases: tuple[Any, ...] = tuple(bases)
-        self.low = tuple(low)
-        self.adapter = adapter
-        adapted = [part for part in low if part is not None]
-        self.parameters = [matrix for part in adapted for matrix in (part.a, part.b)]
-        self.stacked_a: torch.Tensor | None = None
-        if adapted:
-            first, rows = adapted[0].a_now, sum(len(part.a_now) for part in adapted)
-            self.stacked_a = first.as_strided((rows, first.shape[1]), first.stride())
-        self.alone = [Linears([b], [p], adapter) for b, p in zip(bases, low, strict=True)] if len(bases) > 1 else []
-        self._dense: tuple[torch.Tensor, torch.Tensor | None] | None = None
-        self._merged = False
-
-    @property
-    def active(self) -> bool:
-        """Whether the adapter adds to the outputs now."""
-        return self.stacked_a is not None and self.adapter is not None and self.adapter.enabled and not self._merged
-
-    @property
-    def dropout(self) -> float:
-        """Share of the adapter's inputs dropped now."""
-        return self.adapter.spec.dropout if self.active and self.adapter and self.bases[0].training else 0.0
-
-    def __call__(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """(..., in) -> one (..., out) for each layer. With dropout, each drops inputs of its own, as in peft."""
-        if self.alone and self.dropout:
-            return tuple(single(x)[0] for single in self.alone)
-        if torch.is_grad_enabled() and (x.requires_grad or self.active):
-            return _Linears.apply(x, self, self.dropout, *self.trained())  # type: ignore[no-any-return]
-        return self.forward(x, None)[0]
-
-    def trained(self) -> list[nn.Parameter]:
-        """What has gradients now: a, b, a, b, ... of the adapted layers."""
-        return self.parameters if self.active else []
-
-    def densify(self, dtype: torch.dtype, merge: bool) -> None:
-        """Hold dequantized weights, with the adapter added to them if `merge`, as one matrix until `release`."""
-        weights = [self._weight(index, dtype) for index in range(len(self.bases))]
-        dense = torch.cat(weights)
-        if merge and self.active:
-            start = 0
-            for weight, part in zip(weights, self.low, strict=True):
-                if part is not None:
-                    dense[start : start + len(weight)].addmm_(part.b_now, part.a_now)
-                start += len(weight)
-            self._merged = True
-        biases = [base.bias for base in self.bases]
-        self._dense = dense, (None if biases[0] is None else torch.cat(biases))
-
-    def release(self) -> None:
-        """Forget what `densify` made."""
-        self._dense, self._merged = None, False
-
-    def _weight(self, index: int, dtype: torch.dtype) -> torch.Tensor:
-        return dense_weight(self.bases[index], dtype)
-
-    def forward(
-        self, x: torch.Tensor, kept: torch.Tensor | None
-    ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None]:
-        """Outputs, and the adapted layers' low-rank values (M, sum of ranks). `kept` (M, in) is x after dropout."""
-        flat = x.reshape(-1, x.shape[-1])
-        if self._dense is not None:
-            whole = nn.functional.linear(flat, *self._dense)
-            outputs = list(whole.split([base.out_features for base in self.bases], -1))
-        else:
-            weights = (self._weight(index, x.dtype) for index in range(len(self.bases)))
-            outputs = [nn.functional.linear(flat, w, base.bias) for w, base in zip(weights, self.bases, strict=True)]
-        low, column = None, 0
-        if self.active:
-            assert self.stacked_a is not None
-            low = (flat if kept is None else kept) @ self.stacked_a.t()
-            for out, part in zip(outputs, self.low, strict=True):
-                if part is not None:
-                    rank = part.b_now.shape[1]
-                    out.addmm_(low[:, column : column + rank], part.b_now.t())
-                    column += rank
-        return tuple(out.view(*x.shape[:-1], -1) for out in outputs), low
-
-    def backward(
-        self,
-        grads: Sequence[torch.Tensor],
-        x: torch.Tensor,
-        low: torch.Tensor | None,
-        mask: torch.Tensor | None,
-        dropout: float,
-        wants_input: bool,
-    ) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
-        """Gradient of the input (None unless wanted) and of a, b, a, b, ... of the adapted layers."""
-        flat = x.reshape(-1, x.shape[-1])
-        flat_grads = [grad.reshape(-1, grad.shape[-1]) for grad in grads]
-        grad_x = None
-        if wants_input:
-            for index, grad in enumerate(flat_grads):
-                weight = self._weight(index, x.dtype)
-                grad_x = grad @ weight if grad_x is None else grad_x.addmm_(grad, weight)
-        if low is None:
-            return (None if grad_x is None else grad_x.view(x.shape)), []
-        assert self.stacked_a is not None
-        assert self.adapter is not None
-        adapted = [(grad, part) for grad, part in zip(flat_grads, self.low, strict=True) if part is not None]
-        grad_low = torch.cat([grad @ part.b_now for grad, part in adapted], 1)
-        kept = flat if mask is None else _masked(flat, mask, dropout)
-        grad_a = (grad_low.t() @ kept).float()
-        matrices, row = [], 0
-        for grad, part in adapted:
-            rank = part.b_now.shape[1]
-            grad_b = grad.t() @ low[:, row : row + rank]
-            matrices += [grad_a[row : row + rank], grad_b.float() * self.adapter.spec.scale]
-            row += rank
-        if grad_x is not None:
-            if mask is None:
-                grad_x.addmm_(grad_low, self.stacked_a)
-            else:
-                grad_x += _masked(grad_low @ self.stacked_a, mask, dropout)
-        return (None if grad_x is None else grad_x.view(x.shape)), matrices
-
-
-def _masked(x: torch.Tensor, mask: torch.Tensor, dropout: float) -> torch.Tensor:
-    return x * mask * (1.0 / (1.0 - dropout))
-
-
-class _Linears(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, linears: Linears, dropout: float, *_: torch.Tensor
-    ) -> tuple[torch.Tensor, ...]:
-        kept, mask = None, None
-        if dropout:
-            kept, mask = torch.native_dropout(x.reshape(-1, x.shape[-1]), dropout, True)
-        outputs, low = linears.forward(x, kept)
-        ctx.save_for_backward(x, low, mask)
-        ctx.linears, ctx.dropout = linears, dropout
-        return outputs
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
-        x, low, mask = ctx.saved_tensors
-        linears: Linears = ctx.linears
-        grad_x, matrices = linears.backward(grads, x, low, mask, ctx.dropout, ctx.needs_input_grad[0])
-        return (grad_x, None, None, *matrices)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
-from cuda_sum.functions import activate, activation_backward, causal_attention, rms_norm, rotate
+from cuda_sum.functions import activate, causal_attention, compile_functions, gate, gate_backward, rms_norm, rotate
 from cuda_sum.loss import loss_sum, target_rows, training_loss
 
 
@@ -51,11 +53,17 @@ def test_rotation_equals_rotate_half_and_its_gradient_turns_back(width: int) -> 
 
 
 @pytest.mark.parametrize("kind", ["silu", "gelu_tanh"])
-def test_activation_backward_is_the_derivative(kind: str) -> None:
+def test_a_gates_gradients_are_those_of_autograd(kind: str) -> None:
     x = torch.linspace(-5, 5, 101, requires_grad=True)
+    up = torch.linspace(-2, 3, 101, requires_grad=True)
     upstream = torch.linspace(1, 2, 101)
-    (plain,) = torch.autograd.grad(activate(kind, x), x, upstream)
-    torch.testing.assert_close(activation_backward(kind, upstream, x.detach()), plain)
+    with torch.no_grad():
+        product, activated = gate(kind, x, up)
+        ours = gate_backward(kind, upstream, x, up, activated)
+    plain = activate(kind, x) * up
+    torch.testing.assert_close(product, plain)
+    for one, other in zip(ours, torch.autograd.grad(plain, [x, up], upstream), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def naive_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
@@ -111,3 +119,17 @@ def test_the_loss_and_its_gradient_are_those_of_full_logits(chunk: int) -> None:
     ours, plain = torch.autograd.grad(weighted, hidden)[0], torch.autograd.grad((weights * nll).sum(), hidden)[0]
     torch.testing.assert_close(ours, plain)
     assert ours.abs().max() > 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_compiled_functions_compute_the_same() -> None:
+    compile_functions(True)
+    try:
+        test_rms_norm_is_the_formula_and_has_its_gradient()
+        for width in (16, 6):
+            test_rotation_equals_rotate_half_and_its_gradient_turns_back(width)
+        for kind in ("silu", "gelu_tanh"):
+            test_a_gates_gradients_are_those_of_autograd(kind)
+    finally:
+        compile_functions(False)

@@ -12,7 +12,7 @@ import torch
 
 from common.engine import GenerationSpec
 from cuda_sum.engine import CudaEngine
-from cuda_sum.generate import draw_token
+from cuda_sum.generate import draw_token, prefill_slices
 from tests.engine_cuda.cases import plain_peft, trained_adapter
 from tests.engine_cuda.conftest import LORA
 from tests.tiny_models import ARCHITECTURES, VOCAB_SIZE
@@ -127,3 +127,17 @@ def test_a_sampled_text_does_not_depend_on_its_batch(make_engine: MakeEngine) ->
     together = engine.generate(prompts(), GenerationSpec(**spec))  # type: ignore[arg-type]
     assert engine.generate(prompts(), GenerationSpec(**spec, max_batch_rows=2)) == together  # type: ignore[arg-type]
     assert engine.generate(prompts(), GenerationSpec(**spec | {"seed": 4})) != together  # type: ignore[arg-type]
+
+
+def test_prompts_of_unlike_lengths_are_run_apart_once_there_is_enough_work() -> None:
+    lengths = [400, 390, 385, 250, 245, 240, 238, 236, 100, 90]
+    slices = prefill_slices(lengths)
+    assert [lengths[rows] for rows in slices] == [[400, 390, 385], [250, 245, 240, 238, 236], [100, 90]]
+    assert prefill_slices([30, 5, 1]) == [slice(0, 3)]
+
+
+def test_how_prompts_are_run_together_changes_no_text(make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, spec = make_engine("llama"), GenerationSpec(max_new_tokens=10)
+    together = engine.generate(prompts(), spec)
+    monkeypatch.setattr("cuda_sum.generate.PREFILL_TOKENS", 1)
+    assert engine.generate(prompts(), spec) == together

@@ -1,0 +1,57 @@
+"""Keys and values of texts of unlike length that are continued together. Knows token positions only.
+
+No twin in the MLX engine, whose library has one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+class RowCache:
+    """Keys and values of a batch whose rows end at different positions; what a transformers model calls its cache.
+
+    positions  (B,) where each row's next token goes
+    """
+
+    def __init__(self, lengths: torch.Tensor, room: int) -> None:
+        self.positions = lengths
+        self.prefilled = slice(0, 0)  # rows that are being prefilled
+        self.room = room  # most positions a row will have
+        self.longest = int(lengths.max())
+        self.rows = torch.arange(len(lengths), device=lengths.device)
+        self.filled = False
+        self.keys: list[torch.Tensor] = []
+        self.values: list[torch.Tensor] = []
+
+    def update(
+        self, key: torch.Tensor, value: torch.Tensor, layer: int, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Store (B, kv heads, T, D): all of the prompts in the prefill, one token for each row after it."""
+        if not self.filled:
+            for stored, new in ((self.keys, key), (self.values, value)):
+                heads, length, channels = new.shape[1:]
+                if len(stored) == layer:
+                    stored.append(new.new_zeros(len(self.rows), heads, self.room, channels))
+                stored[layer][self.prefilled, :, :length] = new
+            return key, value
+        keys, values = self.keys[layer], self.values[layer]
+        keys[self.rows, :, self.positions] = key[:, :, 0]
+        values[self.rows, :, self.positions] = value[:, :, 0]
+        return keys[:, :, : self.longest], values[:, :, : self.longest]
+
+    def mask(self) -> torch.Tensor:
+        """(B, 1, 1, S), True where a row has a key, the token being added included. Call once a step, first."""
+        self.filled = True
+        self.longest = int(self.positions.max()) + 1
+        columns = torch.arange(self.longest, device=self.positions.device)
+        return (columns <= self.positions[:, None])[:, None, None]
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Drop all other rows."""
+        self.positions = self.positions[rows]
+        self.rows = self.rows[: len(rows)]
+        self.keys = [keys[rows] for keys in self.keys]
+        self.values = [values[rows] for values in self.values]
