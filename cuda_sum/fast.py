@@ -133,7 +133,7 @@ class _GatedLinear(torch.autograd.Function):
     def forward(
         ctx: Any, inner: torch.Tensor, up: torch.Tensor, linears: Linears, kind: str, dropout: float, *_: torch.Tensor
     ) -> torch.Tensor:
-        hidden, _ = gate(kind, inner, up)
+        hidden = gate(kind, inner, up)[0]
         kept, mask = None, None
         if dropout:
             kept, mask = torch.native_dropout(hidden.reshape(-1, hidden.shape[-1]), dropout, True)
