@@ -20,23 +20,14 @@ BLOCK = 128  # queries at once; rows that are not longer keep their few scores a
 class _BlockwiseInTraining:
     """Mixed into the class of an mlx-lm attention layer: the same layer, with `causal_attention` in training."""
 
+    training: bool
+
     def __call__(self, x: mx.array, mask: mx.array | str | None = None, cache: object | None = None) -> mx.array:
         layer: Any = self
         if not layer.training or cache is not None:
             out: mx.array = super().__call__(x, mask, cache)  # type: ignore[misc]
             return out
-        phi = "dense" in layer  # other names, and queries in float32 because its scores overflow float16
-        heads = (layer.num_heads, layer.num_key_value_heads) if phi else (layer.n_heads, layer.n_kv_heads)
-        queries, keys, values = _heads(layer.q_proj(x), heads[0]), _heads(layer.k_proj(x), heads[1]), layer.v_proj(x)
-        if "q_norm" in layer:
-            queries, keys = layer.q_norm(queries), layer.k_norm(keys)
-        queries, keys, values = (part.swapaxes(1, 2) for part in (queries, keys, _heads(values, heads[1])))
-        queries, keys = layer.rope(queries), layer.rope(keys)
-        scale = queries.shape[-1] ** -0.5
-        attended = causal_attention(queries.astype(mx.float32) if phi else queries, keys, values, scale)
-        merged = attended.astype(x.dtype).swapaxes(1, 2).reshape(*x.shape[:2], -1)
-        result: mx.array = layer.dense(merged) if phi else layer.o_proj(merged)
-        return result
+        return project_out(layer, attend(layer, x))
 
 
 def use_blockwise_attention(model: nn.Module) -> None:
@@ -44,6 +35,29 @@ def use_blockwise_attention(model: nn.Module) -> None:
     for layer in model.model.layers:
         base = type(layer.self_attn)
         layer.self_attn.__class__ = type(f"Blockwise{base.__name__}", (_BlockwiseInTraining, base), {})
+
+
+def attend(layer: Any, x: mx.array) -> mx.array:
+    """(B, T, H) normed input of an mlx-lm attention layer -> (B, T, heads * D), what its output projection gets."""
+    phi = "dense" in layer  # other names, and queries in float32 because its scores overflow float16
+    heads = (layer.num_heads, layer.num_key_value_heads) if phi else (layer.n_heads, layer.n_kv_heads)
+    queries, keys, values = _heads(layer.q_proj(x), heads[0]), _heads(layer.k_proj(x), heads[1]), layer.v_proj(x)
+    if "q_norm" in layer:
+        queries, keys = layer.q_norm(queries), layer.k_norm(keys)
+    queries, keys, values = (part.swapaxes(1, 2) for part in (queries, keys, _heads(values, heads[1])))
+    queries, keys = layer.rope(queries), layer.rope(keys)
+    queries, scale = queries.astype(mx.float32) if phi else queries, queries.shape[-1] ** -0.5
+    if layer.training and isinstance(layer, _BlockwiseInTraining):
+        attended = causal_attention(queries, keys, values, scale)
+    else:
+        attended = mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask="causal")
+    return attended.astype(x.dtype).swapaxes(1, 2).reshape(*x.shape[:2], -1)
+
+
+def project_out(layer: Any, attended: mx.array) -> mx.array:
+    """The output projection, which Phi calls by another name."""
+    projected: mx.array = layer.dense(attended) if "dense" in layer else layer.o_proj(attended)
+    return projected
 
 
 def _heads(x: mx.array, count: int) -> mx.array:

@@ -21,9 +21,10 @@ from common.types import Batch, EvalStats, Generation, StepStats
 from mlx_sum import device, distributed
 from mlx_sum.attention import use_blockwise_attention
 from mlx_sum.checkpoint import read_state, save_state
+from mlx_sum.forward import target_states
 from mlx_sum.generate import generate
 from mlx_sum.lora import Adapter, attach_adapter, checked_weights
-from mlx_sum.loss import chunk_rows, loss_sum, target_rows, training_loss
+from mlx_sum.loss import chunk_rows, loss_sum, training_loss
 from mlx_sum.model import floating_dtype, head_of, load_model, recompute_layers
 from mlx_sum.optimizer import AdamW, Arrays, clip_factor, global_norm
 
@@ -96,7 +97,7 @@ class MlxEngine:
         total, pending = mx.array(0.0), None
         for batch in batches:
             self._check_batch(batch)
-            hidden = target_rows(self.model.model(mx.array(batch.tokens), None), mx.array(batch.rows))
+            hidden = target_states(self.model, mx.array(batch.tokens), mx.array(batch.rows))
             targets, weights = mx.array(batch.targets), mx.array(batch.weights)
             total = total + loss_sum(self._head, hidden, targets, weights, self._rows)
             if pending is not None:
@@ -162,7 +163,7 @@ class MlxEngine:
 
         def objective(weights: Arrays) -> tuple[mx.array, mx.array]:
             adapter.bind(weights)
-            hidden = target_rows(self.model.model(tokens, None), rows)
+            hidden = target_states(self.model, tokens, rows)
             return training_loss(self._head, hidden, targets, scaled, self._rows)
 
         with adapter.dropout(key):  # around the backward pass too, which runs layers again when they are checkpointed

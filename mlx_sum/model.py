@@ -174,10 +174,15 @@ def _group_size(width: int) -> int:
     return next((group for group in GROUP_SIZES if width % group == 0), 0)
 
 
+def final_norm(model: nn.Module) -> Any:
+    """The norm before the output head."""
+    trunk = model.model
+    return trunk.final_layernorm if "final_layernorm" in trunk else trunk.norm
+
+
 def floating_dtype(model: nn.Module) -> mx.Dtype:
     """The dtype activations have: that of the final norm."""
-    norm = model.model.final_layernorm if hasattr(model.model, "final_layernorm") else model.model.norm
-    dtype: mx.Dtype = norm.weight.dtype
+    dtype: mx.Dtype = final_norm(model).weight.dtype
     return dtype
 
 
@@ -193,18 +198,31 @@ def head_of(model: nn.Module) -> Callable[[mx.array], mx.array]:
 class _Recomputed:
     """Mixed into a layer's class: in training, activations inside the layer are recomputed for its backward pass."""
 
+    training: bool
+
     def __call__(self, x: mx.array, mask: mx.array | str | None = None, cache: object | None = None) -> mx.array:
         layer = super().__call__  # type: ignore[misc]
-        if not self.training or cache is not None:  # type: ignore[attr-defined]
+        if not self.training or cache is not None:
             result: mx.array = layer(x, mask, cache)
             return result
+        return recompute(self, lambda x: layer(x, mask, None), x)
 
-        def run(weights: dict[str, object], x: mx.array) -> mx.array:
-            self.update(weights)  # type: ignore[attr-defined]
-            out: mx.array = layer(x, mask, None)
-            return out
 
-        return mx.checkpoint(run)(self.trainable_parameters(), x)  # type: ignore[attr-defined]
+def recompute(layer: Any, function: Callable[[mx.array], mx.array], x: mx.array) -> mx.array:
+    """function(x), of which only x is kept for the backward pass. The layer's trainable weights are inputs as well:
+    only so do gradients reach them.
+    """
+
+    def run(weights: dict[str, object], x: mx.array) -> mx.array:
+        layer.update(weights)
+        return function(x)
+
+    return mx.checkpoint(run)(layer.trainable_parameters(), x)
+
+
+def is_recomputed(layer: nn.Module) -> bool:
+    """Whether a layer's activations are to be recomputed now: switched on, and in training."""
+    return isinstance(layer, _Recomputed) and layer.training
 
 
 def recompute_layers(model: nn.Module) -> None:

@@ -8,7 +8,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import pytest
 
-from mlx_sum.loss import chunk_rows, loss_sum, negative_log_likelihood, target_rows, training_loss
+from mlx_sum.loss import chunk_rows, loss_sum, negative_log_likelihood, training_loss
 
 VOCABULARY, WIDTH, ROWS = 500, 24, 70
 
@@ -82,11 +82,6 @@ def test_only_a_few_chunks_of_logits_exist_at_once() -> None:
     all_logits = count * vocabulary * 4
     assert peak(lambda x: (weights * negative_log_likelihood(head(x), targets)).sum()) > all_logits
     assert peak(lambda x: training_loss(head, x, targets, weights, rows)[0]) < 0.25 * all_logits
-
-
-def test_target_rows_are_taken_by_flat_index() -> None:
-    hidden = mx.arange(2 * 3 * 4).reshape(2, 3, 4)
-    assert target_rows(hidden, mx.array([1, 5])).tolist() == [hidden[0, 1].tolist(), hidden[1, 2].tolist()]
 
 
 def test_chunks_shrink_as_the_vocabulary_grows() -> None:
