@@ -1,8 +1,8 @@
 """sumkit: fine-tune a small language model into your own summarizer. Importing this package imports nothing heavy.
 
-    from common import Summarizer
+from common import Summarizer
 
-    Summarizer.load("runs/notes").summarize("A long text …").text
+Summarizer.load("runs/notes").summarize("A long text …").text
 """
 
 from __future__ import annotations

@@ -23,6 +23,8 @@ GIB = 2**30
 # Metal's recommended working set: two thirds of the memory of a Mac, three quarters from 36 GB on (newer systems
 # recommend a little more).
 MAC_SHARE_SMALL, MAC_SHARE_LARGE, MAC_LARGE_BYTES = 2 / 3, 3 / 4, 36 * GIB
+# MLX's own figure of 475 tokens a second for LoRA on a 7B model and an M2 Ultra is 35 % of that GPU's peak.
+MAC_EFFICIENCY = 0.35
 # Of the memory that is free now, what a run on the CPU may take before the machine starts to swap.
 CPU_SHARE = 0.85
 
@@ -56,7 +58,7 @@ def _nvidia(name: str, title: str, mebibytes: int, teraflops: float, efficiency:
 
 def _mac(name: str, title: str, gigabytes: int, teraflops: float) -> Device:
     size = gigabytes * GIB
-    return Device(name, title, "metal", "mlx", size, usable_mac_bytes(size), 2, teraflops * 1e12, 0.45)
+    return Device(name, title, "metal", "mlx", size, usable_mac_bytes(size), 2, teraflops * 1e12, MAC_EFFICIENCY)
 
 
 def usable_mac_bytes(memory_bytes: int) -> int:
@@ -70,9 +72,9 @@ def usable_mac_bytes(memory_bytes: int) -> int:
 DEVICES: dict[str, Device] = {
     device.name: device
     for device in (
-        _nvidia("t4", "NVIDIA T4, 15 GB (float16 only)", 15_360, 65, 0.25),
-        _nvidia("l4", "NVIDIA L4, 24 GB", 23_034, 121, 0.35),
-        _nvidia("a10", "NVIDIA A10, 24 GB", 23_028, 125, 0.35),
+        _nvidia("t4", "NVIDIA T4, 15 GB (float16 only)", 15_360, 65, 0.15),
+        _nvidia("l4", "NVIDIA L4, 24 GB", 23_034, 121, 0.3),
+        _nvidia("a10", "NVIDIA A10, 24 GB", 23_028, 125, 0.3),
         _nvidia("a100-40", "NVIDIA A100, 40 GB", 40_536, 312, 0.35),
         _nvidia("a100-80", "NVIDIA A100, 80 GB", 81_050, 312, 0.35),
         _nvidia("h100", "NVIDIA H100, 80 GB", 81_079, 989, 0.25),
@@ -103,7 +105,9 @@ def this_device(engine: str = "auto") -> Device:
         chip = _command_text("sysctl", "-n", "machdep.cpu.brand_string") or "Apple silicon"
         known = [device for device in DEVICES.values() if chip.startswith(device.title.split(",")[0])]
         speed = known[0].flops_per_second if known else 0.0
-        return Device("auto", f"{chip}, {size // GIB} GB", "metal", "mlx", size, usable_mac_bytes(size), 2, speed, 0.45)
+        return Device(
+            "auto", f"{chip}, {size // GIB} GB", "metal", "mlx", size, usable_mac_bytes(size), 2, speed, MAC_EFFICIENCY
+        )
     gpu = None if engine == "mlx" else _nvidia_gpu()
     return gpu or _this_cpu("mlx" if engine == "mlx" else "cuda")
 

@@ -7,11 +7,16 @@ the longest allowed length where no data was named. `basis` says which. Knows no
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from common.budget.known_model import KnownModel
+from common.data.words import count_words
 from common.settings import RunConfig
+from common.types import IGNORED_LABEL, EncodedExample, Example
 
 # English news and dialogue take 1.2 to 1.4 tokens a word with the vocabularies of the presets.
 TOKENS_PER_WORD = 1.35
@@ -23,11 +28,12 @@ Basis = Literal["counted", "estimated from words", "assumed"]
 
 @dataclass(frozen=True)
 class Workload:
-    """Lengths (tokens, target rows) of each training example of one epoch, and where they come from."""
+    """Lengths (tokens, target rows) of each training and dev example, and where they come from."""
 
     lengths: tuple[tuple[int, int], ...]
     basis: Basis
     cut_examples: int = 0
+    dev_lengths: tuple[tuple[int, int], ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -40,6 +46,10 @@ class Workload:
     @property
     def longest(self) -> int:
         return max(tokens for tokens, _ in self.lengths)
+
+    @property
+    def longest_prompt(self) -> int:
+        return max(tokens - targets for tokens, targets in self.lengths)
 
     def describe(self) -> str:
         """One line for a person."""
@@ -56,33 +66,54 @@ def find_workload(config: RunConfig, model: KnownModel) -> Workload:
         longest = min(config.prompt.max_length, model.shape.context_tokens)
         return Workload(((longest, min(ASSUMED_SUMMARY_TOKENS, longest // 2)),), "assumed")
     if model.directory is not None and (model.directory / "tokenizer.json").is_file():
-        return _counted(config, model)
+        return _counted(config)
     return _estimated(config, model)
 
 
-def _counted(config: RunConfig, model: KnownModel) -> Workload:
+def stand_ins(lengths: Sequence[tuple[int, int]]) -> list[EncodedExample]:
+    """Encoded examples of these lengths with nothing in them, for planning batches."""
+    examples = []
+    for index, (tokens, targets) in enumerate(lengths):
+        labels = np.zeros(tokens, np.int32)
+        labels[: tokens - targets] = IGNORED_LABEL
+        examples.append(EncodedExample(str(index), np.zeros(tokens, np.int32), labels))
+    return examples
+
+
+def lengths_of(encoded: Sequence[EncodedExample]) -> tuple[tuple[int, int], ...]:
+    """(tokens, target rows) of each example."""
+    return tuple((len(item), int((item.labels != IGNORED_LABEL).sum())) for item in encoded)
+
+
+def _counted(config: RunConfig) -> Workload:
     from common.training import prepare
-    from common.types import IGNORED_LABEL
 
     prepared = prepare(config)
-    lengths = tuple((len(item), int((item.labels != IGNORED_LABEL).sum())) for item in prepared.train_set)
-    return Workload(lengths, "counted", prepared.report.cut_examples)
+    return Workload(
+        lengths_of(prepared.train_set), "counted", prepared.report.cut_examples, lengths_of(prepared.dev_set)
+    )
 
 
 def _estimated(config: RunConfig, model: KnownModel) -> Workload:
     from common.data.sources import load_splits
-    from common.data.words import count_words
     from common.training import subset
 
-    examples = load_splits(config.data, config.training.seed).train
+    splits, seed = load_splits(config.data, config.training.seed), config.training.seed
     longest = min(config.prompt.max_length, model.shape.context_tokens)
-    lengths, cut = [], 0
-    for example in subset(examples, config.data.limit_train, config.training.seed):
-        summary = math.ceil(count_words(example.summary) * TOKENS_PER_WORD) + 1  # and its end-of-text token
-        document = math.ceil(count_words(example.document) * TOKENS_PER_WORD)
-        if config.prompt.max_document_tokens:
-            document = min(document, config.prompt.max_document_tokens)
-        wanted = TEMPLATE_TOKENS + document + summary
-        cut += wanted > longest
-        lengths.append((min(wanted, longest), min(summary, longest // 2)))
-    return Workload(tuple(lengths), "estimated from words", cut)
+    wanted = [_estimate(example, config) for example in subset(splits.train, config.data.limit_train, seed)]
+    dev = [_estimate(example, config) for example in subset(splits.dev, config.data.limit_dev, seed)]
+    cut = sum(tokens > longest for tokens, _ in wanted)
+    fitted, dev_fitted = (
+        tuple((min(tokens, longest), min(targets, longest // 2)) for tokens, targets in lengths)
+        for lengths in (wanted, dev)
+    )
+    return Workload(fitted, "estimated from words", cut, dev_fitted)
+
+
+def _estimate(example: Example, config: RunConfig) -> tuple[int, int]:
+    """(tokens, target rows) of an example from its words, nothing cut yet."""
+    summary = math.ceil(count_words(example.summary) * TOKENS_PER_WORD) + 1  # and its end-of-text token
+    document = math.ceil(count_words(example.document) * TOKENS_PER_WORD)
+    if config.prompt.max_document_tokens:
+        document = min(document, config.prompt.max_document_tokens)
+    return TEMPLATE_TOKENS + document + summary, summary

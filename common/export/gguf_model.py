@@ -39,6 +39,7 @@ class GgufText:
     eot_id: int | None
     bos_id: int | None
     pad_id: int | None
+    unk_id: int | None
     add_bos: bool
     chat_template: str
 
@@ -206,6 +207,8 @@ def _add_vocabulary(writer: Any, vocabulary: GgufVocabulary, text: GgufText) -> 
         writer.add_bos_token_id(text.bos_id)
     if text.pad_id is not None:
         writer.add_pad_token_id(text.pad_id)
+    if text.unk_id is not None:
+        writer.add_unk_token_id(text.unk_id)
     writer.add_add_bos_token(text.add_bos)
     writer.add_add_space_prefix(False)  # prompts are put together from pieces, none of which gets a leading space
     writer.add_chat_template(text.chat_template)

@@ -24,6 +24,7 @@ KV_TYPE_F32 = 0  # enum ggml_type: keys and values are kept as computed, where t
 
 def library() -> Any:
     """The binding's low-level module. Raises EngineError with the remedy when it is not installed."""
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # or it starts a debugger on itself when it aborts
     try:
         from cyllama.llama import llama_cpp
     except (ImportError, OSError) as error:
@@ -95,24 +96,19 @@ def describe_types(path: Path, kind: str) -> list[str]:
 
 
 class GgufModel:
-    """A GGUF file loaded on the CPU. Use as a context manager.
+    """A GGUF file loaded on the CPU, with room for `context_tokens`. Use as a context manager."""
 
-    vocabulary_only  load no weights: enough for `tokenize`
-    """
-
-    def __init__(self, path: Path, context_tokens: int = 0, vocabulary_only: bool = False) -> None:
+    def __init__(self, path: Path, context_tokens: int = 256) -> None:
         lib = library()
         params = lib.LlamaModelParams()
         params.n_gpu_layers = 0
-        params.vocab_only = vocabulary_only
         self._lib = lib
         self._context: Any = None
         with _quiet(lib) as lines:
             try:
                 self._model = _model_class(lib)(str(path), params)
                 self._vocabulary = self._model.get_vocab()
-                if not vocabulary_only:
-                    self._context = self._make_context(context_tokens)
+                self._context = self._make_context(context_tokens)
             except (RuntimeError, ValueError, OSError) as error:
                 raise ModelError(f"llama.cpp cannot load {path} ({error}): {_last_words(lines)}") from None
         self.adds_bos = bool(self._vocabulary.get_add_bos())

@@ -58,6 +58,7 @@ def _text(source: ExportSource, pretrained: Any) -> GgufText:
         eot_id=others[0] if others else None,
         bos_id=pretrained.bos_token_id,
         pad_id=pretrained.pad_token_id,
+        unk_id=pretrained.unk_token_id,
         add_bos=bool(source.prompt.bos),
         chat_template=jinja_template(source.prompt),
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from common.adapter import PREFIX
+from common.errors import ModelError
 from common.export.answers import Answers, Sample
 from common.export.formats import ExportFormat
 from common.export.run_with_engine import Reference
@@ -19,9 +20,13 @@ _LEAVES = {"lora_A": "lora_a", "lora_B": "lora_b"}
 
 
 def write(source: ExportSource, options: ExportOptions, directory: Path) -> list[str]:
-    """Write adapters.safetensors (matrices transposed: lora_a (in, r), lora_b (r, out)) and adapter_config.json."""
+    """Write adapters.safetensors (matrices transposed: lora_a (in, r), lora_b (r, out)) and adapter_config.json.
+
+    Raises ModelError for a base whose rotary settings mlx-lm would not see.
+    """
     from safetensors.numpy import save_file
 
+    _check_base(source)
     tensors: dict[str, np.ndarray] = {}
     layers: set[int] = set()
     keys: set[str] = set()
@@ -41,6 +46,18 @@ def write(source: ExportSource, options: ExportOptions, directory: Path) -> list
     }
     (directory / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return []
+
+
+def _check_base(source: ExportSource) -> None:
+    """mlx-lm reads rotary settings at the top level of config.json only, and falls back to defaults in silence."""
+    config = source.base_config()
+    hidden = [key for key in ("rope_theta", "partial_rotary_factor") if key in (config.get("rope_parameters") or {})]
+    missing = [key for key in hidden if key not in config]
+    if missing:
+        raise ModelError(
+            f"{source.base_name}: its config.json has {' and '.join(missing)} under rope_parameters only, where mlx-lm "
+            "does not look; export --to merged or mlx-4bit, which write them where it does"
+        )
 
 
 def answers(

@@ -53,11 +53,13 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
         chat: bool = False,
         size: float = 0.1,
         lora: LoraSpec | None = None,
+        on_hub: bool = True,
     ) -> Path:
         root = tmp_path_factory.mktemp(f"{architecture}-run")
         model_dir = build_tiny_model(root / "base", architecture)
         build_tiny_tokenizer(model_dir, chat=chat)
-        hub_spelling(model_dir)
+        if on_hub:
+            hub_spelling(model_dir)
         lora = lora or LoraSpec(rank=4, alpha=8.0)
         run = RunDirectory(root / "runs" / "notes")
         run.path.mkdir(parents=True)
