@@ -24,7 +24,10 @@ def pages() -> dict[str, str]:
 
 def _commands_page() -> str:
     parts = ["# Commands\n\nGenerated from the code by `python scripts/write_docs.py`.\n"]
-    parent = click.Context(group, info_name="sumkit", terminal_width=WIDTH, max_content_width=WIDTH)
+    names = ["-h", "--help"]
+    parent = click.Context(
+        group, info_name="sumkit", terminal_width=WIDTH, max_content_width=WIDTH, help_option_names=names
+    )
     parts.append(f"```\n{group.get_help(parent).rstrip()}\n```\n")
     for name in COMMANDS:
         command = group.get_command(parent, name)
