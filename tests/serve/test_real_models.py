@@ -99,7 +99,7 @@ def command(run: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process.wait()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_running_request_is_finished_before_the_server_stops(
     command: tuple[subprocess.Popen[str], str], number: signal.Signals
 ) -> None:
