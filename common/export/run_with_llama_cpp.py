@@ -48,14 +48,16 @@ def gguf_answers(path: Path, sample: Sample, prompt: PromptText, form: PromptFor
     server = GgufServer(path, context)
     summaries = tuple(server.complete(tokens, sample.max_new_tokens) for tokens in sample.prompts)
     same = sum(
-        server.chat(document, sample.max_new_tokens) == server.complete(tokens, sample.max_new_tokens)
+        _whole(server.chat(document, sample.max_new_tokens)) == _whole(server.complete(tokens, sample.max_new_tokens))
         for document, tokens in text.given[:CHAT_DOCUMENTS]
     )
     total, chats = len(sample.examples), min(CHAT_DOCUMENTS, len(text.given))
     problems = []
     if text.documents < MOST_DOCUMENTS * total:
         problems.append(f"llama.cpp cuts only {text.documents} of {total} documents into the tokens the run saw")
-    if same < chats:
+    # Another prompt changes nearly every summary. llama.cpp does not promise the same floats for a prompt it has partly
+    # in its cache, so a near-tie may fall either way; that alone is no fault of the file.
+    if 2 * same < chats:
         problems.append(
             f"the file's own chat template makes another prompt: {chats - same} of {chats} summaries differ"
         )
@@ -65,6 +67,11 @@ def gguf_answers(path: Path, sample: Sample, prompt: PromptText, form: PromptFor
     )
     method = f"llama.cpp in xllamacpp {server.version}"
     return Answers(method, "float16", logits, summaries, tuple(problems), (remark,))
+
+
+def _whole(summary: Summary) -> str:
+    """The text without a character that the length limit cut in its middle: chat answers leave that out."""
+    return summary.text.rstrip("\ufffd")
 
 
 def check_text(model: GgufModel, sample: Sample, prompt: PromptText, form: PromptFormat) -> TextCheck:
