@@ -6,6 +6,7 @@ DDP wrappers make, so that ranks may hold different numbers of micro-batches and
 
 from __future__ import annotations
 
+import atexit
 import os
 
 import torch
@@ -15,12 +16,13 @@ import torch.distributed as dist
 def join_group(device: torch.device) -> tuple[int, int]:
     """(rank, world size) of this process in the group that torchrun started, (0, 1) without one.
 
-    NCCL between GPUs, Gloo between CPUs. The group is left to end with the process.
+    NCCL between GPUs, Gloo between CPUs. The group ends with the process.
     """
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return 0, 1
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        atexit.register(dist.destroy_process_group)
     return dist.get_rank(), dist.get_world_size()
 
 

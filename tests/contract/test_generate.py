@@ -131,3 +131,11 @@ def test_generation_leaves_the_adapter_and_the_loss_alone(build: Build) -> None:
     before = engine.logits(tokens)
     engine.generate(PROMPTS, GenerationSpec(max_new_tokens=3))
     assert np.array_equal(engine.logits(tokens), before)
+
+
+def test_every_token_is_reported_in_order_and_stop_tokens_are_not(build: Build) -> None:
+    engine = adapted(build)
+    seen: dict[int, list[int]] = {index: [] for index in range(len(PROMPTS))}
+    spec = GenerationSpec(max_new_tokens=NEW_TOKENS, eos_ids=stops(engine))
+    results = engine.generate(PROMPTS, spec, on_token=lambda index, token: seen[index].append(token))
+    assert [tuple(tokens) for tokens in seen.values()] == [result.tokens for result in results]

@@ -45,11 +45,12 @@ def pair(directory: Path, lora: LoraSpec = LORA) -> tuple[Engine, Engine]:
 def test_logits_agree_with_the_adapter_and_without(tiny_model: ModelDir, architecture: str) -> None:
     mlx, cuda = pair(tiny_model(architecture))
     tuned = mlx.logits(TOKENS)
-    assert np.abs(tuned - cuda.logits(TOKENS)).max() < 1e-4
+    tolerance = 1e-4 if architecture in TRAINED else 1e-5 * max(10.0, float(np.abs(tuned).max()))  # gemma's reach 30
+    assert np.abs(tuned - cuda.logits(TOKENS)).max() < tolerance
     for engine in (mlx, cuda):
         engine.enable_adapter(False)
     untuned = mlx.logits(TOKENS)
-    assert np.abs(untuned - cuda.logits(TOKENS)).max() < 1e-4
+    assert np.abs(untuned - cuda.logits(TOKENS)).max() < tolerance
     assert np.abs(tuned - untuned).max() > 0.5, "the adapter must matter"
 
 
