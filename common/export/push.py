@@ -41,8 +41,9 @@ def push_folder(
         status = error.response.status_code if error.response is not None else "no answer"
         hint = "; run `hf auth login` with a token that may write" if status in (401, 403) else ""
         raise EngineError(f"--push {repository}: the Hub refused ({status}){hint}") from None
-    except OSError as error:
+    except Exception as error:  # the client raises many kinds; whichever it is, the folder is there to be sent again
         raise EngineError(
-            f"--push {repository}: the Hub cannot be reached ({error}); {directory} is complete"
+            f"--push {repository}: the upload failed ({type(error).__name__}: {error}); the export itself is complete "
+            f"in {directory}"
         ) from None
     return str(created)

@@ -47,23 +47,20 @@ def gguf_answers(path: Path, sample: Sample, prompt: PromptText, form: PromptFor
         text = check_text(model, sample, prompt, form)
     server = GgufServer(path, context)
     summaries = tuple(server.complete(tokens, sample.max_new_tokens) for tokens in sample.prompts)
-    same = sum(
-        _whole(server.chat(document, sample.max_new_tokens)) == _whole(server.complete(tokens, sample.max_new_tokens))
-        for document, tokens in text.given[:CHAT_DOCUMENTS]
-    )
+    same = prompts_as_expected = 0
+    for document, tokens in text.given[:CHAT_DOCUMENTS]:
+        chat, prompt_tokens = server.chat(document, sample.max_new_tokens)
+        prompts_as_expected += prompt_tokens == len(tokens)
+        same += _whole(chat) == _whole(server.complete(tokens, sample.max_new_tokens))
     total, chats = len(sample.examples), min(CHAT_DOCUMENTS, len(text.given))
     problems = []
     if text.documents < MOST_DOCUMENTS * total:
         problems.append(f"llama.cpp cuts only {text.documents} of {total} documents into the tokens the run saw")
-    # Another prompt changes nearly every summary. llama.cpp does not promise the same floats for a prompt it has partly
-    # in its cache, so a near-tie may fall either way; that alone is no fault of the file.
-    if 2 * same < chats:
-        problems.append(
-            f"the file's own chat template makes another prompt: {chats - same} of {chats} summaries differ"
-        )
+    if prompts_as_expected < chats:
+        problems.append(f"the file's chat template makes another prompt for {chats - prompts_as_expected} of {chats}")
     remark = (
         f"cut into tokens as in training: {text.documents} of {total} documents, {text.prompts} of {total} prompts "
-        f"given as one text; summaries through the file's chat template: {same} of {chats} as expected"
+        f"given as one text; summaries through the file's chat template: {same} of {chats} the same"
     )
     method = f"llama.cpp in xllamacpp {server.version}"
     return Answers(method, "float16", logits, summaries, tuple(problems), (remark,))
@@ -122,11 +119,14 @@ class GgufServer:
         choice = _first_choice(self._server.handle_completions(request))
         return _summary(choice, choice.get("text"))
 
-    def chat(self, document: str, max_new_tokens: int) -> Summary:
-        """Greedy answer to a document given as the user's message, through the file's own chat template."""
+    def chat(self, document: str, max_new_tokens: int) -> tuple[Summary, int]:
+        """Greedy answer to a document given as the user's message, through the file's own chat template, and the
+        tokens of the prompt that this makes.
+        """
         request = {"messages": [{"role": "user", "content": document}], **self._greedy(max_new_tokens)}
-        choice = _first_choice(self._server.handle_chat_completions(request))
-        return _summary(choice, (choice.get("message") or {}).get("content"))
+        answer = self._server.handle_chat_completions(request)
+        choice = _first_choice(answer)
+        return _summary(choice, (choice.get("message") or {}).get("content")), int(answer["usage"]["prompt_tokens"])
 
     @staticmethod
     def _greedy(max_new_tokens: int) -> dict[str, Any]:
