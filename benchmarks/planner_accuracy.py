@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.record import headline, write_result
 from common.architecture import read_shape
-from common.budget.memory import MemorySettings, MicroBatch, estimate_memory
+from common.budget.activations import MemorySettings, MicroBatch
+from common.budget.memory import estimate_memory
 from common.engine import EngineSpec, LoraSpec, load_engine
 from common.types import Batch
 

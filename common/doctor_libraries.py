@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from common.budget.devices import BFLOAT16_CAPABILITY
+
 Level = Literal["ok", "warn", "fail"]
 
 # Distributions that matter to each engine, in the order a person would look at them.
@@ -56,7 +58,6 @@ KNOWN_BAD = (
     BadPair("bitsandbytes", "0.45.3", "CUDA", "12.8", "it has no compiled code for CUDA 12.8"),
     BadPair("bitsandbytes", "0.48", "CUDA", "13", "it has no compiled code for CUDA 13"),
 )
-BFLOAT16_CAPABILITY = 8.0
 PROBE_SECONDS = 120
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from common.engine import EngineName, is_apple_silicon
@@ -19,6 +21,7 @@ from common.errors import UsageError
 
 Kind = Literal["cuda", "metal", "cpu"]
 GIB = 2**30
+BFLOAT16_CAPABILITY = 8.0  # older NVIDIA GPUs only emulate it
 
 # Metal's recommended working set: two thirds of the memory of a Mac, three quarters from 36 GB on (newer systems
 # recommend a little more).
@@ -38,6 +41,7 @@ class Device:
     compute_bytes    bytes of a number in the compute dtype: 2 for bfloat16 and float16, 4 for float32
     flops_per_second peak of dense 16-bit products (float32 on a CPU), 0 where unknown
     efficiency       share of that peak which LoRA training reaches (an estimate)
+    float16          computes in float16, because bfloat16 is not real there
     """
 
     name: str
@@ -49,11 +53,14 @@ class Device:
     compute_bytes: int
     flops_per_second: float
     efficiency: float
+    float16: bool = False
 
 
-def _nvidia(name: str, title: str, mebibytes: int, teraflops: float, efficiency: float) -> Device:
+def _nvidia(
+    name: str, title: str, mebibytes: int, teraflops: float, efficiency: float, float16: bool = False
+) -> Device:
     size = mebibytes * 2**20
-    return Device(name, title, "cuda", "cuda", size, size, 2, teraflops * 1e12, efficiency)
+    return Device(name, title, "cuda", "cuda", size, size, 2, teraflops * 1e12, efficiency, float16)
 
 
 def _mac(name: str, title: str, gigabytes: int, teraflops: float) -> Device:
@@ -72,7 +79,7 @@ def usable_mac_bytes(memory_bytes: int) -> int:
 DEVICES: dict[str, Device] = {
     device.name: device
     for device in (
-        _nvidia("t4", "NVIDIA T4, 15 GB (float16 only)", 15_360, 65, 0.15),
+        _nvidia("t4", "NVIDIA T4, 15 GB (float16 only)", 15_360, 65, 0.15, float16=True),
         _nvidia("l4", "NVIDIA L4, 24 GB", 23_034, 121, 0.3),
         _nvidia("a10", "NVIDIA A10, 24 GB", 23_028, 125, 0.3),
         _nvidia("a100-40", "NVIDIA A100, 40 GB", 40_536, 312, 0.35),
@@ -119,13 +126,18 @@ def _nvidia_gpu() -> Device | None:
     line = (_command_text("nvidia-smi", query, "--format=csv,noheader,nounits") or "").splitlines()
     if not line or line[0].count(",") < 2:
         return None
-    name, mebibytes, _ = (part.strip() for part in line[0].rsplit(",", 2))
+    name, mebibytes, capability = (part.strip() for part in line[0].rsplit(",", 2))
+    float16 = float(capability) < BFLOAT16_CAPABILITY
     size = int(float(mebibytes)) * 2**20
-    likely = [d for d in DEVICES.values() if d.kind == "cuda" and d.name.split("-")[0].upper() in name.upper().split()]
+    likely = [
+        d for d in DEVICES.values() if d.kind == "cuda" and d.name.split("-")[0] in re.split(r"[ -]", name.lower())
+    ]
     nearest = min(likely, key=lambda d: abs(d.memory_bytes - size)) if likely else None
     if nearest:
-        return dataclasses.replace(nearest, name="auto", title=name, memory_bytes=size, usable_bytes=size)
-    return Device("auto", name, "cuda", "cuda", size, size, 2, 0.0, 0.3)
+        return dataclasses.replace(
+            nearest, name="auto", title=name, memory_bytes=size, usable_bytes=size, float16=float16
+        )
+    return Device("auto", name, "cuda", "cuda", size, size, 2, 0.0, 0.3, float16)
 
 
 def _this_cpu(engine: EngineName) -> Device:
@@ -133,7 +145,17 @@ def _this_cpu(engine: EngineName) -> Device:
 
     memory = psutil.virtual_memory()
     title = f"CPU with {os.cpu_count()} cores, {memory.total / GIB:.0f} GB ({platform.machine()})"
-    return Device("auto", title, "cpu", engine, memory.total, int(memory.available * CPU_SHARE), 4, 0.0, 0.0)
+    size = 2 if engine == "cuda" and _cpu_multiplies_bfloat16() else 4
+    return Device("auto", title, "cpu", engine, memory.total, int(memory.available * CPU_SHARE), size, 0.0, 0.0)
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    """Whether the processor has the instructions with which the torch engine computes in bfloat16."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_tile" in flags
 
 
 def _physical_memory() -> int:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from common.budget.activations import MicroBatch
 from common.budget.flops import StepCounter
-from common.budget.memory import MicroBatch
 from common.budget.time import Rate, fit_rate, work
 from common.data.batching import build_step
 from common.engine import Engine, choose_engine, load_engine
@@ -37,8 +37,10 @@ class ProbeResult:
     peak_bytes: int
 
 
-def probe(config: RunConfig, seconds: float = PROBE_SECONDS) -> ProbeResult:
-    """Build the engine and run steps of this run for about `seconds`, loading not counted.
+def probe(
+    config: RunConfig, seconds: float = PROBE_SECONDS, clock: Callable[[], float] = time.perf_counter
+) -> ProbeResult:
+    """Build the engine and run steps of this run for about `seconds` of `clock`, loading not counted.
 
     Raises what training itself would raise: DataError, ModelError, AdapterError or EngineError.
     """
@@ -48,7 +50,7 @@ def probe(config: RunConfig, seconds: float = PROBE_SECONDS) -> ProbeResult:
     engine = load_engine(name, engine_spec(config, prepared.model, lora))
     engine.reset_peak_memory()
     counter = StepCounter(prepared.model.shape, lora, config.model.gradient_checkpointing)
-    samples = timed_steps(engine, counter, sampled_batches(prepared, config), seconds)
+    samples = timed_steps(engine, counter, sampled_batches(prepared, config), seconds, clock)
     peak = engine.peak_memory_bytes()
     del engine
     gc.collect()
@@ -58,7 +60,11 @@ def probe(config: RunConfig, seconds: float = PROBE_SECONDS) -> ProbeResult:
 
 
 def timed_steps(
-    engine: Engine, counter: StepCounter, batches: Sequence[Batch], seconds: float
+    engine: Engine,
+    counter: StepCounter,
+    batches: Sequence[Batch],
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[tuple[float, int, float]]:
     """(FLOPs, micro-batches, seconds) of single-micro-batch steps; the first of `batches` is the least work.
 
@@ -70,9 +76,9 @@ def timed_steps(
         flops, _ = work(counter, [sizes(batch)])
         if number > 1 and flops > fastest * left:
             continue
-        start = time.perf_counter()
+        start = clock()
         engine.step([batch], TINY_LEARNING_RATE)
-        took = time.perf_counter() - start
+        took = clock() - start
         left -= took
         fastest = max(fastest, flops / took)
         if number or took > WARM_UP_SHARE * seconds:

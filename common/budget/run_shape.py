@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from common.budget.memory import GENERATION_ROWS, MicroBatch
+from common.budget.activations import MicroBatch
+from common.budget.memory import GENERATION_ROWS
 from common.budget.workload import Workload, stand_ins
 from common.data.batching import pad_length, split_by_tokens
 from common.loop import StepPlan

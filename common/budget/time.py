@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from common.budget.activations import MicroBatch
 from common.budget.devices import Device
 from common.budget.flops import StepCounter
-from common.budget.memory import MicroBatch
 from common.budget.run_shape import RunShape
 from common.files import sha256_text, write_json
 from common.models import cache_directory
