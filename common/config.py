@@ -7,7 +7,6 @@ nearest known one. Knows nothing of what the settings mean.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError
+from common.nearest import nearest
 from common.settings import RunConfig
 
 
@@ -114,7 +114,7 @@ def _unknown_keys(values: Mapping[str, Any]) -> list[str]:
     for group, fields in values.items():
         if group not in groups:
             same_name = [path for path in every_path if path.split(".")[1] == str(group)]
-            near = same_name or difflib.get_close_matches(str(group), list(groups), n=1)
+            near = same_name[0] if same_name else nearest(str(group), groups)
             problems.append(f"{group} is not a setting" + _hint(near))
             continue
         if not isinstance(fields, Mapping):
@@ -122,14 +122,14 @@ def _unknown_keys(values: Mapping[str, Any]) -> list[str]:
             continue
         for name in fields:
             if name not in groups[group]:
-                near = difflib.get_close_matches(f"{group}.{name}", every_path, n=1, cutoff=0.5)
                 elsewhere = [path for path in every_path if path.split(".")[1] == str(name)]
-                problems.append(f"{group}.{name} is not a setting" + _hint(elsewhere or near))
+                near = elsewhere[0] if elsewhere else nearest(f"{group}.{name}", every_path, cutoff=0.5)
+                problems.append(f"{group}.{name} is not a setting" + _hint(near))
     return problems
 
 
-def _hint(near: list[str]) -> str:
-    return f"; did you mean {near[0]}?" if near else f"; groups are {', '.join(typing.get_type_hints(RunConfig))}"
+def _hint(near: str) -> str:
+    return f"; did you mean {near}?" if near else f"; groups are {', '.join(typing.get_type_hints(RunConfig))}"
 
 
 def _describe(detail: Any) -> str:

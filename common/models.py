@@ -16,7 +16,9 @@ from pathlib import Path
 
 from common.architecture import ModelShape, read_shape
 from common.errors import ModelError
+from common.nearest import did_you_mean
 from common.presets import PRESETS, find_preset
+from common.progress import note
 
 PACKAGED_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 PACKAGED_GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -54,7 +56,10 @@ def resolve_model(name: str) -> LocalModel:
     preset = find_preset(name)
     hub_id = preset.hub_id if preset else name
     if not preset and "/" not in name:
-        raise ModelError(f"model {name!r} is not a preset ({', '.join(PRESETS)}), Hub id (owner/name) or directory")
+        raise ModelError(
+            f"model {name!r} is not a preset, Hub id (owner/name) or directory{did_you_mean(name, PRESETS)}\n"
+            f"presets: {', '.join(PRESETS)}"
+        )
     cached = _cached_snapshot(hub_id)
     if cached:
         return _local(name, cached, hub_id)
@@ -124,6 +129,7 @@ def _download(hub_id: str) -> Path:
         raise ModelError(f"model {hub_id} is not on this machine and HF_HUB_OFFLINE is set; {remedy}")
     if not hub_reachable():
         raise ModelError(f"model {hub_id} is not on this machine and the Hub cannot be reached; {remedy}")
+    note(f"downloading model {hub_id}; it is kept for later runs")
     try:
         return Path(snapshot_download(hub_id, allow_patterns=_FILES))
     except GatedRepoError:

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, plain lines in a log, nothing when quiet."""
+"""Progress on stderr: a bar on a terminal, plain lines in a log, nothing when quiet, more when verbose."""
 
 from __future__ import annotations
 
@@ -23,9 +23,27 @@ def note(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
 
+def detail(message: str) -> None:
+    """A line for those who asked for more."""
+    if verbose():
+        note(message)
+
+
 def quiet() -> bool:
-    """Whether SUMKIT_QUIET asks for no notes and no progress."""
+    """Whether `--quiet` (SUMKIT_QUIET) asks for no notes and no progress."""
     return os.environ.get("SUMKIT_QUIET", "") not in ("", "0")
+
+
+def verbose() -> bool:
+    """Whether `--verbose` (SUMKIT_VERBOSE) asks for more; `--quiet` wins."""
+    return not quiet() and os.environ.get("SUMKIT_VERBOSE", "") not in ("", "0")
+
+
+def settle_libraries() -> None:
+    """Have the libraries' own bars go the way of ours: none in a log, none when quiet. Before they are imported."""
+    if quiet() or not sys.stderr.isatty():
+        for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
+            os.environ.setdefault(name, "1")
 
 
 class Progress:
@@ -54,7 +72,8 @@ class Progress:
             self._bar.update(count)
             return
         now = time.monotonic()
-        if quiet() or (now - self._said < LINE_EVERY_SECONDS and self.done < self.total):
+        pause = 0.0 if verbose() else LINE_EVERY_SECONDS
+        if quiet() or (now - self._said < pause and self.done < self.total):
             return
         self._said = now
         print(f"{self.label}: {self.done}/{self.total}{self._rest(now, values)}", file=sys.stderr, flush=True)

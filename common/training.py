@@ -36,7 +36,7 @@ from common.errors import CheckpointError, DataError
 from common.files import sha256_text, write_atomically, write_json
 from common.loop import Hooks, StepPlan, TrainingLoop
 from common.models import LocalModel, resolve_model
-from common.progress import duration, note
+from common.progress import detail, duration, note
 from common.rundir import RunDirectory, RunLock, prompt_format, write_environment, write_settings
 from common.settings import RunConfig
 from common.tokenizer import TextTokenizer, load_tokenizer
@@ -225,6 +225,8 @@ def _train_locked(run: RunDirectory, prepared: Prepared, config: RunConfig, name
     lora = lora_spec(config)
     for line in [*prepared.splits.report.lines(), *prepared.report.lines()]:
         note(f"data: {line}")
+    detail(f"model: {prepared.model.source} in {prepared.model.directory}")
+    detail(f"template: {prepared.template.name}, {prepared.prompt_format.overhead} tokens beside the document")
     began = time.monotonic()
     engine = load_engine(name, engine_spec(config, prepared.model, lora))
     trainable = count_trainable(prepared.model.shape, lora)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -92,11 +93,14 @@ def import_bitsandbytes(required: bool) -> None:
     """Import bitsandbytes, where it is installed, without letting it fetch compiled code.
 
     On CPUs with AVX-512 BF16 it downloads a kernel from the Hub when the package `kernels` can be imported; with
-    that import blocked it takes its own. Has to come before peft, which imports bitsandbytes too. Raises
-    EngineError when it is `required` and missing.
+    that import blocked it takes its own, and its warning about that is not for our users. Has to come before peft,
+    which imports bitsandbytes too. Raises EngineError when it is `required` and missing.
     """
     there = sys.modules.get("kernels")
     sys.modules["kernels"] = None  # type: ignore[assignment]
+    logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         import bitsandbytes  # noqa: F401
     except ImportError:
@@ -105,6 +109,7 @@ def import_bitsandbytes(required: bool) -> None:
                 "4-bit and 8-bit bases need bitsandbytes: pip install bitsandbytes, or use --quantize none"
             ) from None
     finally:
+        logger.setLevel(level)
         del sys.modules["kernels"]
         if there is not None:
             sys.modules["kernels"] = there

@@ -18,6 +18,7 @@ from typing import Literal
 
 from common.engine import EngineName, is_apple_silicon
 from common.errors import UsageError
+from common.nearest import did_you_mean
 
 Kind = Literal["cuda", "metal", "cpu"]
 GIB = 2**30
@@ -101,7 +102,9 @@ def find_device(name: str, engine: str = "auto") -> Device:
     if name == "auto":
         return this_device(engine)
     if name not in DEVICES:
-        raise UsageError(f"device {name!r} is unknown; choose auto or one of {', '.join(DEVICES)}")
+        raise UsageError(
+            f"device {name!r} is unknown{did_you_mean(name, DEVICES)}\nchoose auto or one of {', '.join(DEVICES)}"
+        )
     return DEVICES[name]
 
 

@@ -6,7 +6,6 @@ after a signal. Knows nothing of what the commands do.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
@@ -14,7 +13,10 @@ from collections.abc import Sequence
 
 import click
 
+from common.cli.verbosity import add_verbosity
 from common.errors import SumkitError
+from common.nearest import nearest
+from common.progress import settle_libraries
 from common.version import VERSION
 
 COMMANDS: dict[str, str] = {
@@ -46,14 +48,14 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"common.cli.{cmd_name}").command
-        return command
+        return add_verbosity(command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f" Did you mean {near[0]}?" if near else f" Commands: {', '.join(COMMANDS)}."
+            near = nearest(args[0], COMMANDS)
+            hint = f" Did you mean {near}?" if near else f" Commands: {', '.join(COMMANDS)}."
             raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -73,13 +75,23 @@ def group() -> None:
       sumkit train --data notes/ --model qwen2.5-0.5b
       sumkit eval runs/NAME --data test.jsonl
       sumkit budget --flops 1e18
+
+    \b
+    Shell completion (bash; zsh_source and fish_source for the others):
+      eval "$(_SUMKIT_COMPLETE=bash_source sumkit)"
     """
+
+
+add_verbosity(group)
 
 
 def run(command: click.Command, arguments: Sequence[str] | None = None, prog_name: str = "sumkit") -> int:
     """Run a click command and return the exit status; expected failures are printed without a traceback."""
+    settle_libraries()
+    color = False if os.environ.get("NO_COLOR") else None  # None: colours on a terminal only
     try:
-        status = command.main(list(arguments) if arguments is not None else None, prog_name, standalone_mode=False)
+        given = list(arguments) if arguments is not None else None
+        status = command.main(given, prog_name, standalone_mode=False, color=color)
         return status if isinstance(status, int) else 0
     except click.ClickException as error:
         error.show()
@@ -108,4 +120,4 @@ def run_train(engine: str) -> None:
     from common.cli.train import command_for
 
     package = {"mlx": "mlx_sum", "cuda": "cuda_sum"}[engine]
-    sys.exit(run(command_for(engine), prog_name=f"python -m {package}.train"))
+    sys.exit(run(add_verbosity(command_for(engine)), prog_name=f"python -m {package}.train"))

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from common import config
+from common.cli.completion import COMPLETIONS
 from common.errors import ConfigError
 from common.settings import RunConfig
 
@@ -39,7 +40,10 @@ def _option(info: config.SettingInfo) -> Callable[[Any], Any]:
     if typing.get_origin(kind) is typing.Literal:
         choices = click.Choice([str(choice) for choice in typing.get_args(kind)])
         return click.option(info.flag, info.name, type=choices, default=None, help=shown)
-    return click.option(info.flag, info.name, type=kind, default=None, help=shown, metavar=_metavar(info, kind))
+    return click.option(
+        info.flag, info.name, type=kind, default=None, help=shown, metavar=_metavar(info, kind),
+        shell_complete=COMPLETIONS.get(info.name),
+    )  # fmt: skip
 
 
 def _metavar(info: config.SettingInfo, kind: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from common.cli.completion import COMPLETIONS
 from common.cli.options import config_from, settings_options
 
 
@@ -15,12 +16,12 @@ from common.cli.options import config_from, settings_options
 @settings_options(
     groups=("data", "prompt", "model", "lora", "training", "evaluation", "generation", "output"), without=("run",)
 )
-@click.option(
-    "--device", default="auto", metavar="NAME", help="Device to plan for; auto is this machine. [default: auto]"
-)
+@click.option("--device", default="auto", metavar="NAME", shell_complete=COMPLETIONS["device"],
+              help="Device to plan for; auto is this machine. [default: auto]")  # fmt: skip
 @click.option("--measure", is_flag=True, help="Run real steps here first, for under a minute, and remember the speed.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file with settings.")
-@click.option("--recipe", help="Start from a published recipe (sumkit recipes lists them).")
+@click.option("--recipe", metavar="NAME", shell_complete=COMPLETIONS["recipe"],
+              help="Start from a published recipe (sumkit recipes lists them).")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
     device: str, measure: bool, config_file: Path | None, recipe: str | None, as_json: bool, **flags: Any

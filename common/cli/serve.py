@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from common.cli.completion import COMPLETIONS
+
 if TYPE_CHECKING:
     from common.serve.worker import Served, Worker
 
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
 @click.command("serve")
 @click.option("--run", "runs", multiple=True, type=click.Path(path_type=Path), metavar="DIR",
               help="Run directory; give two or more to compare them.")  # fmt: skip
-@click.option("--model", default="qwen2.5-0.5b", show_default=True, help="Untuned model, where no --run is given.")
+@click.option("--model", default="qwen2.5-0.5b", show_default=True, shell_complete=COMPLETIONS["model"],
+              help="Untuned model, where no --run is given.")  # fmt: skip
 @click.option("--untuned/--no-untuned", default=True, help="With one --run: also offer its base model, untuned.")
 @click.option("--host", default="127.0.0.1", show_default=True,
               help="Address to listen on; any but this machine's own needs a token.")  # fmt: skip

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from common.cli.completion import COMPLETIONS
+
 if TYPE_CHECKING:
     from common.ensemble import VotingSummarizer
     from common.summarizer import Summarizer
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 @click.argument("files", nargs=-1)
 @click.option("--run", "runs", multiple=True, type=click.Path(path_type=Path), metavar="DIR",
               help="Run directory; several with --ensemble.")  # fmt: skip
-@click.option("--model", default="qwen2.5-0.5b", show_default=True, help="Untuned model, where no --run is given.")
+@click.option("--model", default="qwen2.5-0.5b", show_default=True, shell_complete=COMPLETIONS["model"],
+              help="Untuned model, where no --run is given.")  # fmt: skip
 @click.option("--ensemble", type=click.Choice(["vote", "average"]),
               help="vote: the summary nearest to the others' (3 runs or more); average: mean weights.")  # fmt: skip
 @click.option("--long", "method", type=click.Choice(["truncate", "map-reduce", "two-stage"]), default=None,

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from common.cli.completion import COMPLETIONS
 from common.cli.options import config_from, settings_options
 
 HELP = """Fine-tune a model into a summarizer of your documents.
@@ -33,7 +34,8 @@ def command_for(engine: str | None) -> click.Command:
         without=("engine",) if engine else (),
     )
     @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file with settings.")
-    @click.option("--recipe", help="Start from a published recipe (sumkit recipes lists them).")
+    @click.option("--recipe", metavar="NAME", shell_complete=COMPLETIONS["recipe"],
+              help="Start from a published recipe (sumkit recipes lists them).")  # fmt: skip
     @click.option("--resume", is_flag=True, help="Continue the run in --run from its newest checkpoint.")
     @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON document.")
     def train(config_file: Path | None, recipe: str | None, resume: bool, as_json: bool, **flags: Any) -> int:

@@ -6,13 +6,13 @@ candidates or none is an error that lists the columns and the flags, never a gue
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.data.table import shown
 from common.errors import DataError
+from common.nearest import nearest
 
 DOCUMENT_NAMES = (
     "document", "article", "dialogue", "dialog", "text", "body", "content", "source", "input", "passage", "transcript",
@@ -67,8 +67,8 @@ def _normal(name: str) -> str:
 def _given(name: str, found: Sequence[str], file: str, flag: str) -> str:
     if not name or name in found:
         return name
-    near = difflib.get_close_matches(name, found, n=1)
-    hint = f"; did you mean {shown(near[0])}?" if near else ""
+    near = nearest(name, found)
+    hint = f"; did you mean {shown(near)}?" if near else ""
     raise DataError(f"{file}: {flag} {shown(name)} is not a column{hint}\ncolumns found: {_list(found)}")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import ConfigError
+from common.nearest import did_you_mean
 from common.tokenizer import TextTokenizer
 
 FIELD = re.compile(r"\{(document|max_words)\}")
@@ -68,7 +69,10 @@ def find_template(name: str) -> Template:
         return BUILT_IN[name]
     if name.endswith((".yaml", ".yml")):
         return read_template(Path(name))
-    raise ConfigError(f"template {name!r} is unknown; choose from {', '.join(BUILT_IN)}, or give a .yaml file")
+    raise ConfigError(
+        f"template {name!r} is unknown{did_you_mean(name, BUILT_IN)}\n"
+        f"choose from {', '.join(BUILT_IN)}, or give a .yaml file"
+    )
 
 
 def read_template(path: Path) -> Template:

@@ -20,6 +20,7 @@ from common.data.rows import to_examples
 from common.data.splitting import SPLITS, WHOLE, Sets, Split, complete_splits
 from common.data.table import Table, shown
 from common.errors import DataError
+from common.nearest import nearest
 from common.settings import DataSettings
 from common.types import Example
 
@@ -122,14 +123,12 @@ def _tables(source: str, only: str = "") -> dict[str, list[Table]]:
 
 
 def _neighbours(path: Path) -> str:
-    import difflib
-
     try:
         names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     except OSError:
         names = []
-    near = difflib.get_close_matches(path.name, [*names, *NAMES], n=1)
-    return f"; did you mean {shown(near[0])[1:-1]}?" if near else ""
+    near = nearest(path.name, [*names, *NAMES])
+    return f"; did you mean {shown(near)[1:-1]}?" if near else ""
 
 
 def _to_sets(tables: Mapping[str, Sequence[Table]], settings: DataSettings, report: ReportBuilder) -> Sets:

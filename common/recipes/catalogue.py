@@ -13,6 +13,7 @@ from typing import Any
 
 from common.config import load_yaml
 from common.errors import ConfigError
+from common.nearest import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,5 @@ def recipe_settings(name: str) -> dict[str, Any]:
     """The settings of a recipe by group. Raises ConfigError naming the recipes there are."""
     recipes = all_recipes()
     if name not in recipes:
-        import difflib
-
-        near = difflib.get_close_matches(name, recipes, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(recipes)}"
-        raise ConfigError(f"recipe {name!r} is unknown; {hint}")
+        raise ConfigError(f"recipe {name!r} is unknown{did_you_mean(name, recipes)}\nrecipes: {', '.join(recipes)}")
     return recipes[name].settings

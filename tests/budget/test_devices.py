@@ -29,7 +29,7 @@ def test_a_mac_gives_its_gpu_a_share_of_its_memory():
 
 
 def test_an_unknown_device_is_refused_with_the_names_that_are_known():
-    with pytest.raises(UsageError, match=r"'abacus' is unknown; choose auto or one of t4, l4"):
+    with pytest.raises(UsageError, match=r"'abacus' is unknown\nchoose auto or one of t4, l4"):
         find_device("abacus")
 
 
