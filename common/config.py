@@ -97,11 +97,18 @@ def resolve(values: Mapping[str, Any], source: str = "settings") -> RunConfig:
     from pydantic import TypeAdapter, ValidationError
 
     problems = _unknown_keys(values)
-    if not problems:
-        try:
-            return TypeAdapter(RunConfig).validate_python({group: dict(fields) for group, fields in values.items()})
-        except ValidationError as error:
-            problems = [_describe(detail) for detail in error.errors()]
+    known = {info.path for info in all_settings()}
+    usable = {
+        group: {name: value for name, value in fields.items() if f"{group}.{name}" in known}
+        for group, fields in values.items()
+        if isinstance(fields, Mapping) and any(path.startswith(f"{group}.") for path in known)
+    }
+    try:
+        config = TypeAdapter(RunConfig).validate_python(usable)
+        if not problems:
+            return config
+    except ValidationError as error:
+        problems += [_describe(detail) for detail in error.errors()]
     raise ConfigError("\n".join(f"{source}: {problem}" for problem in problems))
 
 

@@ -216,7 +216,7 @@ def results_of(evaluation: Evaluation) -> dict[str, Any]:
     for other in systems:
         if other != reference and reference in systems:
             results["differences"][f"{reference}-{other}"] = {
-                measure: asdict(paired_difference(systems[reference].scores[measure], systems[other].scores[measure]))
+                measure: paired_difference(systems[reference].scores[measure], systems[other].scores[measure]).as_dict()
                 for measure in MEASURES
             }
     for name in ("tuned", "base"):

@@ -18,7 +18,7 @@ from common.evaluate import score_table
 from common.loaded_run import load_run
 from common.loop import RunStopped
 from common.progress import note
-from common.run_evaluation import EvalOptions, evaluate_run
+from common.run_evaluation import EvalOptions, NothingHeldOutError, evaluate_run
 from common.settings import RunConfig
 from common.training import Finished, default_run_path, train_run
 
@@ -104,8 +104,10 @@ def _results(config: RunConfig, finished: Finished) -> dict[str, Any] | None:
     results = None
     if config.output.final_eval:
         loaded = load_run(run.path, config.output.engine)
-        results = evaluate_run(
-            loaded, EvalOptions(limit=config.output.test_limit, base_template=config.output.base_template)
-        )
+        options = EvalOptions(limit=config.output.test_limit, base_template=config.output.base_template)
+        try:
+            results = evaluate_run(loaded, options)
+        except NothingHeldOutError as reason:
+            note(f"not scored: {reason}")
     write_report(run.path)
     return results

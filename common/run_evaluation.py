@@ -44,6 +44,10 @@ class EvalOptions:
     base_template: str = "auto"
 
 
+class NothingHeldOutError(DataError):
+    """A run's own data has no example that was not trained on."""
+
+
 def evaluate_run(loaded: LoadedRun, options: EvalOptions, out: Path | None = None) -> dict[str, Any]:
     """Score a run, write results.json and predictions into `out` (default: the run), and return the results."""
     examples, split, sample = evaluation_examples(loaded.config, options)
@@ -125,6 +129,11 @@ def evaluation_examples(config: RunConfig, options: EvalOptions) -> tuple[list[E
         chosen = subset(examples, options.limit, seed)
         return chosen, split, chosen[:TEMPLATE_SAMPLE]
     splits = load_splits(settings, seed, require_train=False)
+    if not options.split and not splits.test and not splits.dev:
+        raise NothingHeldOutError(
+            f"{settings.data} has neither a test nor a dev set to score on; give `sumkit eval RUN --data` other "
+            "documents with summaries, or train on more than two examples"
+        )
     split = split_name(options.split) if options.split else ("test" if splits.test else "dev")
     if not splits.get(split):
         there = ", ".join(name for name in SPLITS if splits.get(name))

@@ -139,7 +139,8 @@ def prepare(config: RunConfig) -> Prepared:
     train_set, report = encode_examples(train_examples, form)
     dev_set, _ = encode_examples(dev_examples, form)
     if not train_set:
-        raise DataError(f"{config.data.data}: no training example is left; {'; '.join(report.lines())}")
+        reasons = [*report.lines()[1:], *splits.report.notes]
+        raise DataError("\n  ".join([f"{config.data.data}: no training example is left", *reasons]))
     fingerprint = fingerprint_of(train_examples, dev_examples)
     return Prepared(
         config, model, tokenizer, template, form, splits, train_set, dev_set, dev_examples, report, fingerprint

@@ -111,7 +111,7 @@ def _against_baselines(
         intervals = bootstrap_intervals(scores, seed=seed)
         found["baselines"][name] = {measure: asdict(interval) for measure, interval in intervals.items()}
         found["differences"][name] = {
-            measure: asdict(paired_difference(rouge.fmeasure[measure], values, seed=seed))
+            measure: paired_difference(rouge.fmeasure[measure], values, seed=seed).as_dict()
             for measure, values in scores.items()
         }
     return found

@@ -24,6 +24,7 @@ class EncodeReport:
     cut_tokens: int = 0
     long_summaries: tuple[str, ...] = ()
     no_room: tuple[str, ...] = ()
+    max_summary_tokens: int = 0
 
     def lines(self) -> list[str]:
         """Plain sentences for a person."""
@@ -31,7 +32,8 @@ class EncodeReport:
         if self.cut_examples:
             said.append(f"{self.cut_examples} documents were cut, {self.cut_tokens} tokens in all")
         if self.long_summaries:
-            said.append(f"{len(self.long_summaries)} examples left out: summary longer than --max-summary-tokens")
+            limit = f"{self.max_summary_tokens} tokens; raise --max-summary-tokens or --max-length to keep them"
+            said.append(f"{len(self.long_summaries)} examples left out: summary longer than {limit}")
         if self.no_room:
             said.append(f"{len(self.no_room)} examples left out: no document token fits beside the summary")
         return said
@@ -64,6 +66,7 @@ def encode_examples(
         cut_tokens=cut_tokens,
         long_summaries=tuple(long_summaries),
         no_room=tuple(no_room),
+        max_summary_tokens=prompt_format.max_summary_tokens,
     )
     return encoded, report
 

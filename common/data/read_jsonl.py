@@ -66,7 +66,8 @@ def _read_line(table: Table, number: int, line: bytes) -> None:
     except UnicodeDecodeError as error:
         table.reject(place, not_utf8(line[error.start], error.start + 1))
     except json.JSONDecodeError as error:
-        table.reject(place, f"is not valid JSON ({error.msg} at position {error.pos + 1}); mend or delete the line")
+        problem = f"{error.msg.removesuffix(' at')} at position {error.pos + 1}"
+        table.reject(place, f"is not valid JSON ({problem}); mend or delete the line")
     except (ValueError, RecursionError) as error:
         table.reject(place, f"is not usable JSON ({_first_line(error)}); mend or delete the line")
 

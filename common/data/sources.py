@@ -48,6 +48,7 @@ def load_splits(settings: DataSettings, seed: int, require_train: bool = True) -
     """
     report = ReportBuilder(settings.data)
     sets = _to_sets(_tables(settings.data), settings, report)
+    _note_longer_summaries(sets, report)
     sets = complete_splits(sets, settings.dev_fraction, seed, report)
     sketches = {split: sketch([example.document for example in examples]) for split, examples in sets.items()}
     gone = _find_duplicates(sets, sketches, settings.duplicates == "drop", report)
@@ -147,6 +148,16 @@ def _to_sets(tables: Mapping[str, Sequence[Table]], settings: DataSettings, repo
     if stop:
         report.refuse_bad()
     return sets
+
+
+def _note_longer_summaries(sets: Sets, report: ReportBuilder) -> None:
+    """Tell how many summaries are no shorter than their document; where most are, the columns may be swapped."""
+    lengths = [(len(example.summary), len(example.document)) for part in sets.values() for example in part]
+    longer = sum(summary >= document for summary, document in lengths)
+    if longer:
+        swapped = "; are the columns swapped? name them with --document-column and --summary-column"
+        hint = swapped if longer > len(lengths) / 2 else ""
+        report.note(f"{longer:,} of {len(lengths):,} summaries are as long as their document or longer{hint}")
 
 
 def _joined(parts: Sequence[Table]) -> Table:

@@ -8,8 +8,8 @@ scores give the same figures. Knows nothing of what the scores measure.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from math import sqrt
+from dataclasses import asdict, dataclass
+from math import isfinite, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -47,6 +47,10 @@ class Difference:
     p_value: float
     detectable: float
     examples: int
+
+    def as_dict(self) -> dict[str, float | None]:
+        """Plain values for JSON, which has no infinity: what a single example cannot tell is None."""
+        return {**asdict(self), "detectable": self.detectable if isfinite(self.detectable) else None}
 
 
 def bootstrap_interval(

@@ -62,3 +62,12 @@ def test_a_broken_file_is_named(tmp_path, text):
 
 def test_defaults_are_valid_settings():
     assert config.resolve({}) == RunConfig()
+
+
+def test_a_file_with_an_unknown_key_and_a_bad_value_is_told_both_at_once():
+    with pytest.raises(ConfigError) as caught:
+        config.resolve({"training": {"learning_rat": 1e-3, "epochs": "three"}, "lroa": {}}, "f.yaml")
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "f.yaml: training.learning_rat is not a setting; did you mean training.learning_rate?"
+    assert lines[1] == "f.yaml: lroa is not a setting; did you mean lora?"
+    assert lines[2].startswith("f.yaml: training.epochs = 'three': ")

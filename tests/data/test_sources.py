@@ -289,3 +289,16 @@ def test_the_demo_is_the_embedded_corpus() -> None:
 def test_sources_have_short_names() -> None:
     names = {source: source_name(source) for source in ("notes/", "a/b/notes.v2.jsonl", "demo", "owner/set", "v1.5")}
     assert list(names.values()) == ["notes", "notes.v2", "demo", "set", "v1.5"]
+
+
+def test_swapped_columns_are_noticed_and_a_single_long_summary_is_only_counted(tmp_path):
+    def notes(rows: str) -> tuple[str, ...]:
+        file = tmp_path / "rows.csv"
+        file.write_text("document,summary\n" + rows, encoding="utf-8")
+        return load_splits(DataSettings(data=str(file), duplicates="keep", leaks="keep"), 0).report.notes
+
+    usual = "a text that is long enough to be one,short\n"
+    longer = "a short one of five,the long text that it stands for\n"
+    assert not any("as long as" in note for note in notes(usual * 4))
+    assert "1 of 4 summaries are as long as their document or longer" in notes(usual * 3 + longer)
+    assert any("3 of 4 summaries" in note and "are the columns swapped?" in note for note in notes(usual + longer * 3))
