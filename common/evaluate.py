@@ -6,14 +6,9 @@ shown. Knows nothing of training.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -21,23 +16,14 @@ import numpy as np
 from common.data.prompts import BUILT_IN, PromptFormat
 from common.engine import Engine, GenerationSpec
 from common.errors import DataError
-from common.files import sha256_text, write_json, write_text
-from common.measures import describe_summaries
+from common.files import sha256_text
 from common.metrics.baselines import extractive_oracle, lead, random_sentence
-from common.metrics.bootstrap import bootstrap_intervals, paired_difference
-from common.metrics.rouge import MEASURES, rouge_scores
+from common.metrics.rouge import rouge_scores
 from common.progress import Progress, note
+from common.reference_perplexity import ReferencePerplexity, reference_perplexity
 from common.types import Example, Prediction
 
 MultiReference = Literal["best", "mean"]
-SYSTEM_NAMES = {
-    "tuned": "tuned",
-    "base": "untuned",
-    "lead1": "Lead-1",
-    "lead3": "Lead-3",
-    "random": "random",
-    "oracle": "oracle",
-}
 FormatFor = Callable[[str], PromptFormat]
 
 
@@ -45,7 +31,8 @@ FormatFor = Callable[[str], PromptFormat]
 class SystemScores:
     """One system's summaries of the evaluated documents with per-example scores in percent, shape (examples,).
 
-    `reference` says which of an example's references was scored (the first where the mean was taken).
+    `reference` says which of an example's references was scored (the first where the mean was taken); `perplexity` is
+    that of the references, where the system is a model at hand.
     """
 
     name: str
@@ -53,6 +40,7 @@ class SystemScores:
     scores: dict[str, np.ndarray]
     reference: np.ndarray
     seconds: float = 0.0
+    perplexity: ReferencePerplexity | None = None
 
 
 @dataclass(frozen=True)
@@ -148,18 +136,21 @@ def evaluate_systems(
         nonlocal tokenizer
         systems[name], tokenizer = score_predictions(name, predictions, examples, multi_reference)
 
-    if with_tuned:
+    def add_model(name: str, called: str, prompts: PromptFormat) -> None:
         began = time.monotonic()
-        add("tuned", generate_predictions(engine, form, examples, spec, "summaries (tuned)"))
-        systems["tuned"] = replace(systems["tuned"], seconds=time.monotonic() - began)
+        add(name, generate_predictions(engine, prompts, examples, spec, f"summaries ({called})"))
+        seconds = time.monotonic() - began
+        perplexity = reference_perplexity(engine, prompts, examples, f"references ({called})")
+        systems[name] = replace(systems[name], seconds=seconds, perplexity=perplexity)
+
+    if with_tuned:
+        add_model("tuned", "tuned", form)
     if base_form is not None:
         engine.enable_adapter(False)
-        began = time.monotonic()
         try:
-            add("base", generate_predictions(engine, base_form, examples, spec, "summaries (untuned)"))
+            add_model("base", "untuned", base_form)
         finally:
             engine.enable_adapter(True)
-        systems["base"] = replace(systems["base"], seconds=time.monotonic() - began)
     for name, predictions in baseline_predictions(examples).items():
         add(name, predictions)
     return Evaluation(examples, systems, multi_reference, tokenizer)
@@ -197,101 +188,3 @@ def _usable(format_for: FormatFor, name: str) -> PromptFormat | None:
         return format_for(name)
     except ModelError:
         return None
-
-
-def results_of(evaluation: Evaluation) -> dict[str, Any]:
-    """The contract's results: means with 95 % intervals, paired differences, stop reasons, counts and timings."""
-    systems = evaluation.systems
-    results: dict[str, Any] = {
-        **evaluation.facts,
-        "examples": len(evaluation.examples),
-        "multi_reference": evaluation.multi_reference,
-        "rouge_tokenizer": evaluation.tokenizer,
-        "systems": {name: _system_results(system, evaluation.examples) for name, system in systems.items()},
-        "differences": {},
-        "stop_reasons": {},
-        "seconds": {name: round(system.seconds, 2) for name, system in systems.items() if system.seconds},
-    }
-    reference = "tuned" if "tuned" in systems else "base"
-    for other in systems:
-        if other != reference and reference in systems:
-            results["differences"][f"{reference}-{other}"] = {
-                measure: paired_difference(systems[reference].scores[measure], systems[other].scores[measure]).as_dict()
-                for measure in MEASURES
-            }
-    for name in ("tuned", "base"):
-        if name in systems:
-            counted = Counter(prediction.stop_reason for prediction in systems[name].predictions)
-            results["stop_reasons"][name] = {reason: counted.get(reason, 0) for reason in ("eos", "length", "error")}
-    return results
-
-
-def _system_results(system: SystemScores, examples: Sequence[Example]) -> dict[str, Any]:
-    intervals = bootstrap_intervals({measure: system.scores[measure] for measure in MEASURES})
-    scores: dict[str, Any] = {measure: asdict(interval) for measure, interval in intervals.items()}
-    return {**scores, **describe_summaries([prediction.text for prediction in system.predictions], examples)}
-
-
-def write_evaluation(directory: Path, evaluation: Evaluation, results: dict[str, Any]) -> None:
-    """Write results.json, predictions.csv (tuned, or untuned alone) and predictions-<system>.csv for the others."""
-    write_json(directory / "results.json", results)
-    main = "tuned" if "tuned" in evaluation.systems else "base"
-    for name, system in evaluation.systems.items():
-        file = "predictions.csv" if name == main else f"predictions-{name}.csv"
-        write_text(directory / file, predictions_csv(evaluation.examples, system))
-
-
-def predictions_csv(examples: Sequence[Example], system: SystemScores) -> str:
-    """One row an example in the contract's columns, then `references`: all of them as a JSON list.
-
-    `reference` is the one that was scored.
-    """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    measures = ("rouge1", "rouge2", "rougeL")
-    texts = ("id", "document", "document_sha256", "reference", "prediction", "stop_reason")
-    writer.writerow([*texts, *measures, "references"])
-    for index, (example, prediction) in enumerate(zip(examples, system.predictions, strict=True)):
-        references = example.all_references
-        row = [
-            example.id,
-            example.document,
-            prediction.document_sha256,
-            references[system.reference[index]],
-            prediction.text,
-            prediction.stop_reason,
-            *(f"{system.scores[measure][index]:.4f}" for measure in measures),
-            json.dumps(references, ensure_ascii=False),
-        ]
-        writer.writerow([_storable(cell) for cell in row])
-    return out.getvalue()
-
-
-def _storable(cell: str) -> str:
-    """Without NUL and lone surrogates, which no CSV reader takes."""
-    return cell.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
-
-
-def score_table(results: dict[str, Any]) -> str:
-    """The scores as an aligned table with 95 % intervals, and one line for each difference."""
-    names = SYSTEM_NAMES
-    lines = [f"{'system':<10}" + "".join(f"{label:>24}" for label in ("ROUGE-1", "ROUGE-2", "ROUGE-L"))]
-    for name, scores in results["systems"].items():
-        cells = [_interval(scores[measure]) for measure in ("rouge1", "rouge2", "rougeL")]
-        lines.append(f"{names.get(name, name):<10}" + "".join(f"{cell:>24}" for cell in cells))
-    for name, values in results["differences"].items():
-        first, second = name.split("-", 1)
-        lines.append(
-            f"{names.get(first, first)} minus {names.get(second, second)}: ROUGE-1 {_interval(values['rouge1'], '+')}"
-        )
-    for name, reasons in results["stop_reasons"].items():
-        share = 100 * reasons["eos"] / max(1, sum(reasons.values()))
-        lines.append(
-            f"{names[name]}: {share:.0f} % ended by themselves, {reasons['length']} cut at the length limit, "
-            f"{reasons['error']} failed, {results['systems'][name]['empty']} empty"
-        )
-    return "\n".join(lines)
-
-
-def _interval(score: dict[str, float], sign: str = "") -> str:
-    return f"{score['mean']:{sign}.2f} [{score['low']:{sign}.2f}, {score['high']:{sign}.2f}]"

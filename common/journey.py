@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from common.evaluate import score_table
+from common.evaluation_results import score_table
 from common.loaded_run import load_run
 from common.loop import RunStopped
 from common.progress import note

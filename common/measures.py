@@ -1,13 +1,13 @@
 """What is said of a system's summaries beside ROUGE: likeness, copying, form, and claims without support.
 
-Every measure is a mean over the evaluated examples; how each is defined stands in `common.metrics`.
+How each measure is defined stands in `common.metrics`.
 """
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -16,15 +16,17 @@ from common.metrics.faithfulness import faithfulness
 from common.metrics.text_quality import text_quality
 from common.types import Example
 
+if TYPE_CHECKING:
+    from common.metrics.external import ExternalScore
+
 
 def describe_summaries(texts: Sequence[str], examples: Sequence[Example]) -> dict[str, Any]:
-    """Mean measures of one system's summaries, by name; BLEU and chrF only where sacrebleu is installed.
+    """Mean measures of one system's summaries over the examples, by name.
 
     `with_unsupported` is the percentage of summaries with at least one number, date, name or quotation that the
     document does not hold; `empty` is a count.
     """
     documents = [example.document for example in examples]
-    references = [example.all_references for example in examples]
     form = text_quality(texts, [example.summary for example in examples])
     claims = faithfulness(documents, texts)["unsupported"]
     measures: dict[str, Any] = {
@@ -33,12 +35,41 @@ def describe_summaries(texts: Sequence[str], examples: Sequence[Example]) -> dic
     measures["unsupported_claims"] = _mean(claims)
     measures["with_unsupported"] = 100 * float(np.mean(claims > 0))
     measures["empty"] = int(form["empty"].sum())
-    if importlib.util.find_spec("sacrebleu") is not None:
-        from common.metrics.external import bleu, chrf
-
-        measures["bleu"] = bleu(texts, references).interval.mean
-        measures["chrf"] = chrf(texts, references).interval.mean
     return measures
+
+
+def external_scores(texts: Sequence[str], examples: Sequence[Example]) -> dict[str, ExternalScore]:
+    """METEOR, and BLEU and chrF where sacrebleu is installed, of one system's summaries against all references."""
+    from common.metrics.external import bleu, chrf, meteor
+
+    references = [example.all_references for example in examples]
+    scores = {}
+    if importlib.util.find_spec("sacrebleu") is not None:
+        scores = {"bleu": bleu(texts, references), "chrf": chrf(texts, references)}
+    return {**scores, "meteor": meteor(texts, references)}
+
+
+def bertscore_values(
+    texts: Sequence[str],
+    references: Sequence[Sequence[str]],
+    model: str,
+    multi_reference: Literal["best", "mean"] = "best",
+) -> tuple[np.ndarray, str]:
+    """BERTScore F of each text in percent, the best or the mean over its references, shape (texts,); and a signature.
+
+    Raises ModelError, EngineError as `common.metrics.bertscore`.
+    """
+    from common.metrics.bertscore import bert_scores
+
+    owner = np.repeat(np.arange(len(texts)), [len(group) for group in references])
+    flat = [reference for group in references for reference in group]
+    scores = bert_scores([texts[index] for index in owner.tolist()], flat, model)
+    values = np.full(len(texts), -np.inf) if multi_reference == "best" else np.zeros(len(texts))
+    if multi_reference == "best":
+        np.maximum.at(values, owner, scores.fmeasure)
+    else:
+        np.add.at(values, owner, scores.fmeasure / np.bincount(owner)[owner])
+    return values, scores.signature
 
 
 def _mean(values: np.ndarray) -> float | None:

@@ -6,23 +6,23 @@ Finds the documents and the untuned model's prompt; generating and scoring are i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from common.data.sources import SPLITS, Split, load_examples, load_splits
+from common.earlier_runs import earlier_predictions, name_runs
 from common.errors import DataError
 from common.evaluate import (
     Evaluation,
     MultiReference,
+    SystemScores,
     best_base_template,
     evaluate_systems,
-    results_of,
-    write_evaluation,
+    score_predictions,
 )
+from common.evaluation_results import overlap_facts, results_of, write_evaluation
 from common.loaded_run import LoadedRun
 from common.progress import note
 from common.settings import RunConfig
@@ -34,7 +34,11 @@ TEMPLATE_SAMPLE = 20  # documents on which the untuned model's best template is 
 
 @dataclass(frozen=True)
 class EvalOptions:
-    """What to evaluate on and against. `data` empty means the run's own; `limit` 0 means all."""
+    """What to evaluate on and against. `data` empty means the run's own; `limit` 0 means all.
+
+    beside      earlier runs to score on the same documents
+    bertscore   an encoder (folder or Hub id) to score BERTScore with; empty leaves that out
+    """
 
     data: str = ""
     split: str = ""
@@ -42,6 +46,8 @@ class EvalOptions:
     multi_reference: MultiReference = "best"
     base: bool = True
     base_template: str = "auto"
+    beside: tuple[Path, ...] = ()
+    bertscore: str = ""
 
 
 class NothingHeldOutError(DataError):
@@ -50,6 +56,7 @@ class NothingHeldOutError(DataError):
 
 def evaluate_run(loaded: LoadedRun, options: EvalOptions, out: Path | None = None) -> dict[str, Any]:
     """Score a run, write results.json and predictions into `out` (default: the run), and return the results."""
+    beside = name_runs(options.beside, loaded.run.path)
     examples, split, sample = evaluation_examples(loaded.config, options)
     spec = generation_spec(loaded.config, loaded.prompt_format.eos_ids)
     base_form, base_name = None, None
@@ -64,6 +71,13 @@ def evaluate_run(loaded: LoadedRun, options: EvalOptions, out: Path | None = Non
     evaluation = evaluate_systems(
         loaded.engine, loaded.prompt_format, examples, spec, options.multi_reference, base_form=base_form
     )
+    systems = {**evaluation.systems, **_score_earlier(beside, examples, options, loaded.engine.name)}
+    signature = ""
+    if options.bertscore:
+        signature = _add_bertscore(systems, examples, options)
+    evaluation = dataclasses.replace(evaluation, systems=systems)
+    overlap = overlap_facts(training_overlap(loaded.config, examples), evaluation)
+    _warn_of_overlap(overlap, evaluation)
     facts = {
         "run": str(loaded.run.path),
         "engine": loaded.engine.name,
@@ -74,11 +88,49 @@ def evaluate_run(loaded: LoadedRun, options: EvalOptions, out: Path | None = Non
         "template": loaded.template.name,
         "base_template": base_name,
         "base_template_scores": template_scores,
-        "overlap": overlap_facts(training_overlap(loaded.config, examples), evaluation),
+        "beside": {name: str(path) for name, path in beside.items()},
+        "overlap": overlap,
+        **({"bertscore_signature": signature} if signature else {}),
     }
     results = results_of(dataclasses.replace(evaluation, facts=facts))
+    for remark in results["notes"]:
+        note(remark)
     write_evaluation(out or loaded.run.path, evaluation, results)
     return results
+
+
+def _score_earlier(
+    runs: Mapping[str, Path], examples: Sequence[Example], options: EvalOptions, engine: str
+) -> dict[str, SystemScores]:
+    return {
+        name: score_predictions(name, earlier_predictions(path, examples, engine), examples, options.multi_reference)[0]
+        for name, path in runs.items()
+    }
+
+
+def _add_bertscore(systems: dict[str, SystemScores], examples: Sequence[Example], options: EvalOptions) -> str:
+    """Give every system its BERTScores; returns their signature."""
+    from common.measures import bertscore_values
+
+    texts = [prediction.text for system in systems.values() for prediction in system.predictions]
+    references = [example.all_references for example in examples] * len(systems)
+    note(f"BERTScore of {len(texts):,} summaries with {options.bertscore}")
+    values, signature = bertscore_values(texts, references, options.bertscore, options.multi_reference)
+    for place, (name, system) in enumerate(systems.items()):
+        own = values[place * len(examples) : (place + 1) * len(examples)]
+        systems[name] = dataclasses.replace(system, scores={**system.scores, "bertscore": own})
+    return signature
+
+
+def _warn_of_overlap(overlap: Mapping[str, Any], evaluation: Evaluation) -> None:
+    if not overlap["trained_on"]:
+        return
+    total, without = len(evaluation.examples), overlap.get("without_them", {}).get("tuned")
+    said = f"warning: {overlap['trained_on']} of {total} scored documents were trained on"
+    if without:
+        with_them = float(evaluation.systems["tuned"].scores["rouge1"].mean())
+        said += f"; ROUGE-1 without them is {without['rouge1']['mean']:.2f}, with them {with_them:.2f}"
+    note(said)
 
 
 def training_overlap(config: RunConfig, examples: Sequence[Example]) -> list[int] | None:
@@ -93,26 +145,6 @@ def training_overlap(config: RunConfig, examples: Sequence[Example]) -> list[int
     trained = subset(trained, config.data.limit_train, config.training.seed)
     ours = sketch([example.document for example in examples])
     return sorted(match.index for match in find_leaks(ours, sketch([example.document for example in trained])))
-
-
-def overlap_facts(overlap: list[int] | None, evaluation: Evaluation) -> dict[str, Any]:
-    """How many scored documents were trained on, and the tuned model's mean ROUGE with and without them."""
-    if overlap is None:
-        return {"trained_on": None}
-    facts: dict[str, Any] = {
-        "trained_on": len(overlap),
-        "trained_on_ids": [evaluation.examples[index].id for index in overlap[:20]],
-    }
-    rest = np.setdiff1d(np.arange(len(evaluation.examples)), overlap)
-    if overlap and len(rest) and "tuned" in evaluation.systems:
-        scores = evaluation.systems["tuned"].scores
-        facts["with_them"] = {measure: float(values.mean()) for measure, values in scores.items()}
-        facts["without_them"] = {measure: float(values[rest].mean()) for measure, values in scores.items()}
-        note(
-            f"warning: {len(overlap)} of {len(evaluation.examples)} scored documents were trained on; ROUGE-1 without "
-            f"them is {facts['without_them']['rouge1']:.2f}, with them {facts['with_them']['rouge1']:.2f}"
-        )
-    return facts
 
 
 def evaluation_examples(config: RunConfig, options: EvalOptions) -> tuple[list[Example], str, list[Example]]:

@@ -19,6 +19,10 @@ import click
 @click.option("--base/--no-base", default=True, help="Also score the untuned model.")
 @click.option("--base-template", default="auto", show_default=True,
               help="Prompt of the untuned model: its best of all (auto), the run's (same), or a name.")  # fmt: skip
+@click.option("--beside", type=click.Path(path_type=Path), multiple=True, metavar="RUN",
+              help="Also score this earlier run on the same documents; may be given several times.")  # fmt: skip
+@click.option("--bertscore", default="", metavar="MODEL",
+              help="Also score BERTScore with this encoder (a folder or Hub id, e.g. roberta-large).")  # fmt: skip
 @click.option("--engine", type=click.Choice(["auto", "mlx", "cuda"]), default="auto", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Write results there instead of into the run.")
 @click.option("--human-sheet", type=click.IntRange(min=1), metavar="N",
@@ -34,32 +38,40 @@ def command(
     multi_reference: Literal["best", "mean"],
     base: bool,
     base_template: str,
+    beside: tuple[Path, ...],
+    bertscore: str,
     engine: str,
     out: Path | None,
     human_sheet: int | None,
     human_scores: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Score a run against the untuned model, Lead-1 and Lead-3, with 95 % intervals.
+    """Score a run with 95 % intervals, beside the untuned model, Lead-1, Lead-3, a random sentence and the oracle.
+
+    The oracle copies the sentences that score best: no summary made by copying can do better. Every difference is
+    paired on the same documents; `detectable` is the smallest true difference that they would show in four cases
+    of five.
 
     \b
     Examples:
       sumkit eval runs/demo
       sumkit eval runs/notes --data test.jsonl --limit 200
       sumkit eval runs/notes --data test.jsonl --out scores/ --json
+      sumkit eval runs/rank64 --beside runs/rank16 --beside runs/rank32
+      sumkit eval runs/notes --bertscore roberta-large
       sumkit eval runs/notes --human-sheet 20
       sumkit eval runs/notes --human-scores ann.csv --human-scores ben.csv
     """
     if human_sheet or human_scores:
         _human(run, human_sheet, human_scores, as_json)
         return
-    from common.evaluate import score_table
+    from common.evaluation_results import score_table
     from common.loaded_run import load_run
     from common.report.write import write_report
     from common.run_evaluation import EvalOptions, evaluate_run
 
     loaded = load_run(run, engine)
-    options = EvalOptions(data, split, limit, multi_reference, base, base_template)
+    options = EvalOptions(data, split, limit, multi_reference, base, base_template, beside, bertscore)
     results = evaluate_run(loaded, options, out)
     report = write_report(out or run)
     if as_json:

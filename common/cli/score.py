@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from common.metrics.rouge import RougeScores
 
 NAMES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum", "bleu": "BLEU",
-         "chrf": "chrF", "meteor": "METEOR", "lead1": "Lead-1", "lead3": "Lead-3"}  # fmt: skip
+         "chrf": "chrF", "meteor": "METEOR", "bertscore": "BERTScore", "lead1": "Lead-1", "lead3": "Lead-3",
+         "random": "A random sentence", "oracle": "Extractive oracle (no copying can do better)"}  # fmt: skip
 
 
 @click.command("score")
@@ -27,6 +28,8 @@ NAMES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLs
               help="Words of ROUGE: rouge-score's (English), or Unicode words (any script).")  # fmt: skip
 @click.option("--also", multiple=True, type=click.Choice(["bleu", "chrf", "meteor"]),
               help="A further score; may be given several times.")  # fmt: skip
+@click.option("--bertscore", default="", metavar="MODEL",
+              help="Also BERTScore with this encoder (a folder or Hub id, e.g. roberta-large).")  # fmt: skip
 @click.option("--prediction-column", default="prediction", show_default=True, metavar="NAME")
 @click.option("--reference-column", default="", metavar="NAME", help="Instead of references or summary.")
 @click.option("--per-example", type=click.Path(path_type=Path), metavar="FILE.jsonl",
@@ -39,6 +42,7 @@ def command(
     multi_reference: Literal["best", "mean"],
     tokenizer: Literal["auto", "rouge-score", "unicode"],
     also: tuple[str, ...],
+    bertscore: str,
     prediction_column: str,
     reference_column: str,
     per_example: Path | None,
@@ -48,13 +52,15 @@ def command(
     """Score any system's summaries: ROUGE F1 in percent with 95 % intervals.
 
     The files are joined on id; a missing, extra or repeated id is an error. Where the references file also holds
-    each document, Lead-1 and Lead-3 are scored beside the system.
+    each document, Lead-1, Lead-3, a random sentence and the extractive oracle are scored beside the system, and the
+    smallest true difference that these examples would show in four cases of five is given as `detectable`.
 
     \b
     Examples:
       sumkit score --predictions out.jsonl --references test.jsonl
       sumkit score -p runs/demo/predictions.csv -r test.jsonl --also bleu --also chrf
       sumkit score -p out.csv -r test.csv --json --per-example scores.jsonl
+      sumkit score -p out.jsonl -r test.jsonl --bertscore roberta-large
     """
     from common.metrics.paired_files import read_pairs
     from common.metrics.rouge import rouge_scores
@@ -62,6 +68,9 @@ def command(
     pairs = read_pairs(predictions, references, prediction_column, reference_column)
     rouge = rouge_scores(pairs.predictions, pairs.references, multi_reference=multi_reference, tokenizer=tokenizer)
     results = _results(pairs, rouge, multi_reference, also, seed)
+    if bertscore:
+        results["bertscore"] = _bertscore(pairs, bertscore, multi_reference, seed)
+        also = (*also, "bertscore")
     if per_example:
         _write_per_example(per_example, pairs, rouge)
     click.echo(json.dumps(results) if as_json else _table(results, also))
@@ -96,17 +105,22 @@ def _results(
 def _against_baselines(
     pairs: Pairs, rouge: RougeScores, multi_reference: Literal["best", "mean"], seed: int
 ) -> dict[str, Any]:
-    """Lead-1 and Lead-3 by the same scorer, and the system's paired difference to each."""
+    """Leads, a random sentence and the oracle by the same scorer, and the system's paired difference to each."""
     from dataclasses import asdict
 
-    from common.metrics.baselines import lead
+    from common.metrics.baselines import extractive_oracle, lead, random_sentence
     from common.metrics.bootstrap import bootstrap_intervals, paired_difference
     from common.metrics.rouge import rouge_scores
 
     found: dict[str, Any] = {"baselines": {}, "differences": {}}
     tokenizer: Literal["rouge-score", "unicode"] = "unicode" if rouge.tokenizer.startswith("unicode") else "rouge-score"
-    for name, units in (("lead1", 1), ("lead3", 3)):
-        texts = lead(pairs.documents or [], units)
+    documents = pairs.documents or []
+    for name, texts in (
+        ("lead1", lead(documents, 1)),
+        ("lead3", lead(documents, 3)),
+        ("random", random_sentence(documents)),
+        ("oracle", extractive_oracle(documents, pairs.references)),
+    ):
         scores = rouge_scores(texts, pairs.references, multi_reference=multi_reference, tokenizer=tokenizer).fmeasure
         intervals = bootstrap_intervals(scores, seed=seed)
         found["baselines"][name] = {measure: asdict(interval) for measure, interval in intervals.items()}
@@ -115,6 +129,16 @@ def _against_baselines(
             for measure, values in scores.items()
         }
     return found
+
+
+def _bertscore(pairs: Pairs, model: str, multi_reference: Literal["best", "mean"], seed: int) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from common.measures import bertscore_values
+    from common.metrics.bootstrap import bootstrap_interval
+
+    values, signature = bertscore_values(pairs.predictions, pairs.references, model, multi_reference)
+    return {**asdict(bootstrap_interval(values, seed=seed)), "signature": signature}
 
 
 def _write_per_example(path: Path, pairs: Pairs, rouge: RougeScores) -> None:
@@ -140,7 +164,10 @@ def _table(results: dict[str, Any], also: tuple[str, ...]) -> str:
         for measure in ("rouge1", "rouge2", "rougeL", "rougeLsum"):
             difference = results["differences"][name][measure]
             change = f"{difference['mean']:+7.2f}   [{difference['low']:+.2f}, {difference['high']:+.2f}]"
-            lines.append(f"{_line(NAMES[measure], scores[measure]):<42}{change}   p {difference['p_value']:.4f}")
+            shows = difference["detectable"]
+            detectable = "" if shows is None else f"   detectable {shows:.2f}"
+            chance = f"p {difference['p_value']:.4f}"
+            lines.append(f"{_line(NAMES[measure], scores[measure]):<42}{change}   {chance}{detectable}")
     lines += ["", f"words: {results['tokenizer']}", f"several references: {results['multi_reference']}"]
     if results["empty_predictions"]:
         lines.append(f"{results['empty_predictions']} predictions are empty and count as 0")

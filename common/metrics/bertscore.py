@@ -44,7 +44,7 @@ def bert_scores(
     if len(predictions) != len(references):
         raise DataError(f"{len(predictions)} predictions for {len(references)} references: pair them one to one")
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None:
-        raise EngineError("BERTScore needs torch and transformers. Install them with: pip install 'sumkit[cuda]'")
+        raise EngineError("BERTScore needs torch and transformers. Install them with: pip install 'sumkit[bertscore]'")
     tokenizer, encoder, depth = _load(model, layer)
     texts = sorted({text.strip() for text in (*predictions, *references)} - {""}, key=len, reverse=True)
     embedded: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import DataError, EngineError
-from common.metrics.bootstrap import Interval, bootstrap_interval, resampled_means
+from common.metrics.bootstrap import Interval, bootstrap_interval, paired_difference, resampled_means
 from common.metrics.tokens import get_tokenizer
 
 RESAMPLES = 1000
@@ -29,14 +29,38 @@ class ExternalScore:
     """A score in percent with its 95 % interval.
 
     per_example   (examples,); for BLEU and chrF the score of the sentence alone, whose mean is not `interval.mean`
+    resampled     (resamples,) corpus scores of the bootstrap, drawn alike for every system; empty for METEOR
     signature     settings and version, to be quoted with the figure
     note          what a reader must know, empty where there is nothing
     """
 
     interval: Interval
     per_example: NDArray[np.float64]
+    resampled: NDArray[np.float64]
     signature: str
     note: str = ""
+
+
+def external_difference(ours: ExternalScore, theirs: ExternalScore) -> dict[str, float | None]:
+    """Mean, bounds, p value (and detectable difference, where per example) of ours minus theirs on the same examples.
+
+    Corpus scores have no mean over examples, so theirs is the paired bootstrap of Koehn 2004: both systems are scored
+    on the same resamples, and the p value is twice the smaller share of them on either side of zero.
+    """
+    if not len(ours.resampled):
+        return paired_difference(ours.per_example, theirs.per_example).as_dict()
+    mean = ours.interval.mean - theirs.interval.mean
+    differences = ours.resampled - theirs.resampled
+    low, high = np.quantile(differences, [0.025, 0.975])
+    tail = (min(int((differences <= 0).sum()), int((differences >= 0).sum())) + 1) / (len(differences) + 1)
+    return {
+        "mean": mean,
+        "low": min(mean, float(low)),
+        "high": max(mean, float(high)),
+        "p_value": min(1.0, 2 * tail),
+        "detectable": None,
+        "examples": len(ours.per_example),
+    }
 
 
 def bleu(predictions: Sequence[str], references: Sequence[str | Sequence[str]]) -> ExternalScore:
@@ -73,7 +97,7 @@ def meteor(predictions: Sequence[str], references: Sequence[str | Sequence[str]]
         ]
     )
     signature = f"meteor|nltk|alpha:0.9|beta:3|gamma:0.5|synonyms:{'wordnet' if wordnet else 'none'}"
-    return ExternalScore(bootstrap_interval(scores), scores, signature, "" if wordnet else NO_WORDNET)
+    return ExternalScore(bootstrap_interval(scores), scores, np.empty(0), signature, "" if wordnet else NO_WORDNET)
 
 
 class _NoSynonyms:
@@ -110,13 +134,16 @@ def _sacrebleu_score(
     # sacrebleu's own resampling raises where a resample scores 0, so its statistics are resampled here.
     statistics = np.array(corpus_metric._extract_corpus_statistics(hypotheses, streams), dtype=float)
     sums = resampled_means(statistics, RESAMPLES, seed=0) * len(groups)
-    resampled = [corpus_metric._compute_score_from_stats(np.rint(row).astype(int).tolist()).score for row in sums]
+    resampled = np.array(
+        [corpus_metric._compute_score_from_stats(np.rint(row).astype(int).tolist()).score for row in sums]
+    )
     low, high = np.quantile(resampled, [0.025, 0.975])
     per_example = np.array(
         [sentence_metric.sentence_score(text, group).score for text, group in zip(hypotheses, groups, strict=True)]
     )
     signature = f"{name}|{corpus_metric.get_signature().format()}"
-    return ExternalScore(Interval(score, min(score, float(low)), max(score, float(high))), per_example, signature)
+    interval = Interval(score, min(score, float(low)), max(score, float(high)))
+    return ExternalScore(interval, per_example, resampled, signature)
 
 
 def _groups(predictions: Sequence[str], references: Sequence[str | Sequence[str]]) -> list[list[str]]:

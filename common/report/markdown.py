@@ -17,6 +17,7 @@ from common.report.tables import (
     facts_table,
     key_figures,
     other_measures,
+    overlap_table,
     repeat_commands,
     score_table,
     settings_table,
@@ -67,12 +68,18 @@ def _scores(content: ReportContent) -> list[str]:
         [
             _table(table),
             f"Means in percent with 95 % intervals; more is better.{words}" if rows else "",
+            _without_overlap(content),
             _image(content, "scores"),
             _image(content, "differences"),
             _image(content, "rouge"),
             _table(other_measures(content.run.results)),
         ],
     )
+
+
+def _without_overlap(content: ReportContent) -> str:
+    table = _table(overlap_table(content.run.results))
+    return f"Without the documents that stand in the training data:\n\n{table}" if table else ""
 
 
 def _examples(content: ReportContent) -> list[str]:

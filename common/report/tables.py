@@ -91,6 +91,17 @@ def other_measures(results: Mapping[str, Any]) -> Table | None:
     return Table(("measure", *map(system_label, names)), tuple(rows)) if rows else None
 
 
+def overlap_table(results: Mapping[str, Any]) -> Table | None:
+    """Scores without the documents that were trained on, one system a row; None where there are none such."""
+    systems = {n: mapping(v) for n, v in mapping(mapping(results.get("overlap")).get("without_them")).items()}
+    metrics = tuple(m for m in QUALITY_METRICS if any(read_interval(scores.get(m)) for scores in systems.values()))
+    rows = tuple(
+        (system_label(name), *(str(read_interval(systems[name].get(metric)) or "–") for metric in metrics))
+        for name in ordered_systems(list(systems))
+    )
+    return Table(("system", *map(metric_label, metrics)), rows) if metrics and rows else None
+
+
 def stop_counts(run: RunFiles) -> dict[str, dict[str, int]]:
     """How generations ended, by system; counted from the predictions where results.json does not say."""
     stated = {
@@ -186,7 +197,8 @@ def data_facts(run: RunFiles) -> list[tuple[str, str]]:
     for group in ("training_data", "data_report", "overlap"):
         for source in (run.environment, run.results):
             words = group.replace("_", " ")
-            rows += [(f"{words}: {name.replace('_', ' ')}", v) for name, v in facts_table(mapping(source.get(group)))]
+            found = facts_table(mapping(source.get(group)), without=("without_them",))
+            rows += [(f"{words}: {name.replace('_', ' ')}", v) for name, v in found]
     return rows
 
 

@@ -167,6 +167,7 @@ def evaluation_warnings(run: RunFiles) -> list[str]:
     empty = sum(1 for row in run.predictions if not row.prediction.strip() and row.stop_reason != "error")
     if empty:
         warnings.append(f"{empty} of {len(run.predictions)} summaries are empty; they count as zero.")
+    warnings += overlap_warnings(run)
     base_total, base_cut = sum(base.values()), base.get("length", 0)
     if base_total and base_cut / base_total > RUNAWAY_SHARE and cut / max(total, 1) < RUNAWAY_SHARE:
         warnings.append(
@@ -177,6 +178,22 @@ def evaluation_warnings(run: RunFiles) -> list[str]:
     if 0 < examples < FEW_EXAMPLES:
         warnings.append(f"Only {examples:.0f} test examples: the intervals are wide, and small gains cannot show.")
     return warnings
+
+
+def overlap_warnings(run: RunFiles) -> list[str]:
+    """Scored documents that the model was trained on, and what its score is without them."""
+    overlap = mapping(run.results.get("overlap"))
+    total, seen = finite(run.results.get("examples")) or 0, finite(overlap.get("trained_on")) or 0
+    if not seen:
+        return []
+    said = f"{seen:.0f} of {total:.0f} scored documents stand in the training data, exactly or nearly"
+    without = read_interval(mapping(mapping(overlap.get("without_them")).get(run.main_system)).get("rouge1"))
+    given = read_interval(mapping(mapping(run.results.get("systems")).get(run.main_system)).get("rouge1"))
+    if without is None or given is None:
+        return [f"{said}: these scores say nothing about new documents."]
+    return [
+        f"{said}: ROUGE-1 without them is {without}, with them {given}. The scores without them are the honest ones."
+    ]
 
 
 def training_warnings(run: RunFiles) -> list[str]:

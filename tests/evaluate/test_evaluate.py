@@ -8,16 +8,10 @@ import numpy as np
 import pytest
 
 from common.errors import DataError
-from common.evaluate import (
-    Evaluation,
-    baseline_predictions,
-    predictions_csv,
-    results_of,
-    score_predictions,
-    score_table,
-)
+from common.evaluate import Evaluation, baseline_predictions, score_predictions
+from common.evaluation_results import overlap_facts, predictions_csv, results_of, score_table
 from common.files import sha256_text
-from common.run_evaluation import overlap_facts, training_overlap
+from common.run_evaluation import training_overlap
 from common.settings import DataSettings, RunConfig
 from common.types import Example, Prediction
 
@@ -106,4 +100,37 @@ def test_scored_documents_that_were_trained_on_are_found_and_scores_shown_withou
     systems["tuned"].scores["rouge1"] = np.array([80.0, 20.0])
     facts = overlap_facts([0], Evaluation(scored, systems, "best", ""))
     assert facts["trained_on_ids"] == ["same"]
-    assert (facts["with_them"]["rouge1"], facts["without_them"]["rouge1"]) == (50.0, 20.0)
+    assert systems["tuned"].scores["rouge1"].mean() == 50.0
+    assert facts["without_them"]["tuned"]["rouge1"]["mean"] == 20.0
+
+
+def test_claims_without_support_are_listed_for_each_prediction():
+    texts = ("The mill burned down on Friday.", "The river rose by 19 metres in Utrecht.", "Trains stop.")
+    rows = list(csv.DictReader(io.StringIO(predictions_csv(EXAMPLES, evaluation(*texts).systems["tuned"]))))
+    listed = [[(claim["kind"], claim["text"]) for claim in json.loads(row["unsupported"])] for row in rows]
+    assert listed[0] == [("date", "Friday")]
+    assert ("number", "19") in listed[1]
+    assert ("name", "Utrecht") in listed[1]
+    assert listed[2] == []
+
+
+def test_every_score_has_an_interval_and_every_difference_is_paired():
+    results = results_of(evaluation("The mill burned down.", "Rain fell.", "Staff strike stops trains."))
+    for measure in ("rouge1", "rouge2", "rougeL", "rougeLsum", "bleu", "chrf", "meteor"):
+        score = results["systems"]["tuned"][measure]
+        assert score["low"] <= score["mean"] <= score["high"]
+        for other in ("lead1", "lead3", "random", "oracle"):
+            difference = results["differences"][f"tuned-{other}"][measure]
+            gap = score["mean"] - results["systems"][other][measure]["mean"]
+            assert difference["mean"] == pytest.approx(gap)
+            assert difference["low"] <= difference["mean"] <= difference["high"]
+            assert 0 < difference["p_value"] <= 1
+    assert "meteor" in results["signatures"]["meteor"]
+
+
+def test_the_table_says_which_difference_would_show():
+    results = results_of(evaluation("The mill burned down.", "x", "y"))
+    detectable = results["differences"]["tuned-lead3"]["rouge1"]["detectable"]
+    assert f"(detectable: {detectable:.2f})" in score_table(results)
+    assert "random sentence" in score_table(results)
+    assert "oracle" in score_table(results)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from common.errors import DataError
-from common.metrics.external import NO_WORDNET, bleu, chrf, meteor
+from common.metrics.bootstrap import paired_difference
+from common.metrics.external import NO_WORDNET, bleu, chrf, external_difference, meteor
 
 sacrebleu = pytest.importorskip("sacrebleu")
 PREDICTIONS = ["The bridge was closed on Monday after rain.", "Nobody was hurt in the fire.", "The council voted no."]
@@ -63,3 +64,30 @@ def test_unpaired_or_empty_lists_are_refused() -> None:
             measure(["a", "b"], ["a"])
         with pytest.raises(DataError, match="at least one"):
             measure([], [])
+
+
+def test_a_corpus_difference_is_paired_on_the_same_resamples() -> None:
+    """The variance of the two systems' difference is smaller than if each had been resampled for itself."""
+    generator = np.random.default_rng(0)
+    words = [f"w{n}" for n in range(60)]
+    references = [" ".join(generator.choice(words, 12)) for _ in range(80)]
+    spoilt = [" ".join(word if n % 3 else "x" for n, word in enumerate(text.split())) for text in references]
+    # half of the pairs are hard for both systems: what they share must cancel
+    ours = [text if i % 2 else text.split()[0] for i, text in enumerate(references)]
+    theirs = [text if i % 2 else text.split()[0] for i, text in enumerate(spoilt)]
+    for score in (bleu, chrf):
+        a, b = score(ours, references), score(theirs, references)
+        difference = external_difference(a, b)
+        assert difference["mean"] == pytest.approx(a.interval.mean - b.interval.mean)
+        width = difference["high"] - difference["low"]
+        assert 0 < width < (a.interval.high - a.interval.low) + (b.interval.high - b.interval.low)
+        assert difference["low"] > 0
+        assert difference["p_value"] < 0.01
+        same = external_difference(a, a)
+        assert (same["mean"], same["low"], same["high"], same["p_value"]) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_a_difference_in_meteor_is_that_of_its_examples() -> None:
+    a, b = (meteor(texts, ["the cat sat", "a dog ran"]) for texts in (["the cat sat", "a dog ran"], ["cat", "a dog"]))
+    expected = paired_difference(a.per_example, b.per_example)
+    assert external_difference(a, b) == expected.as_dict()

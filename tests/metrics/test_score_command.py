@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from common.cli.main import group, run
+from common.metrics.bertscore import bert_scores
 from common.metrics.rouge import rouge_scores
+from tests.metrics.tiny_encoder import build_tiny_encoder
 
 DOCUMENTS = {
     "a": "The bridge closed on Monday. Heavy rain had washed out a pier. Repairs take a year.",
@@ -105,7 +107,31 @@ def test_documents_bring_the_leads_and_the_differences_to_them(
     assert score("-p", predictions, "-r", references) == 0
     shown = capsys.readouterr().out
     assert "Lead-1, and the difference to it" in shown
+    assert "A random sentence, and the difference to it" in shown
+    assert "Extractive oracle" in shown
+    assert "detectable" in shown
     assert f"{lead:.2f}" in shown
+
+
+def test_bertscore_is_that_of_the_encoder_named_and_the_best_reference_counts(
+    tmp_path: Path, predictions: Path, references: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder = build_tiny_encoder(tmp_path / "encoder", [*DOCUMENTS.values(), *PREDICTIONS.values()])
+    assert score("-p", predictions, "-r", references, "--bertscore", encoder, "--json") == 0
+    found = json.loads(capsys.readouterr().out)["bertscore"]
+    expected = bert_scores([PREDICTIONS[name] for name in "abc"], [SUMMARIES[name] for name in "abc"], encoder)
+    assert found["mean"] == pytest.approx(expected.fmeasure.mean())
+    assert f"bertscore|{encoder}|layer:3" in found["signature"]
+    several = write_jsonl(
+        tmp_path / "several.jsonl",
+        [{"id": name, "references": ["quite another text", PREDICTIONS[name] or "x"]} for name in "abc"],
+    )
+    assert score("-p", predictions, "-r", several, "--bertscore", encoder, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["bertscore"]["mean"] == pytest.approx(200 / 3, abs=0.01)
+    assert score("-p", predictions, "-r", several, "--bertscore", encoder, "--json", "--multi-reference", "mean") == 0
+    assert json.loads(capsys.readouterr().out)["bertscore"]["mean"] < 65
+    assert score("-p", predictions, "-r", references, "--bertscore", str(tmp_path / "absent")) == 1
+    assert "cannot be loaded as an encoder for BERTScore" in capsys.readouterr().err
 
 
 def test_the_table_shows_means_intervals_tokenizer_and_empty_predictions(

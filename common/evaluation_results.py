@@ -1,0 +1,209 @@
+"""What an evaluation leaves behind: results.json, the predictions of every system, and a table for the terminal.
+
+Every score has a 95 % interval and every difference is paired. Knows nothing of models and generation.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.evaluate import Evaluation, SystemScores
+from common.files import write_json, write_text
+from common.measures import describe_summaries, external_scores
+from common.metrics.bootstrap import bootstrap_intervals, paired_difference
+from common.metrics.external import ExternalScore, external_difference
+from common.metrics.faithfulness import unsupported_claims
+from common.types import Example
+
+BASELINES = ("lead1", "lead3", "random", "oracle")
+SYSTEM_NAMES = {
+    "tuned": "tuned",
+    "base": "untuned",
+    "lead1": "Lead-1",
+    "lead3": "Lead-3",
+    "random": "random sentence",
+    "oracle": "oracle",
+}
+
+
+def results_of(evaluation: Evaluation) -> dict[str, Any]:
+    """The contract's results: means with 95 % intervals, paired differences, stop reasons, counts and timings."""
+    systems = evaluation.systems
+    external = {
+        name: external_scores([prediction.text for prediction in system.predictions], evaluation.examples)
+        for name, system in systems.items()
+    }
+    main = main_system(systems)
+    stops = {
+        name: Counter(prediction.stop_reason for prediction in system.predictions)
+        for name, system in systems.items()
+        if name not in BASELINES
+    }
+    known = next(iter(external.values()))
+    return {
+        **evaluation.facts,
+        "examples": len(evaluation.examples),
+        "multi_reference": evaluation.multi_reference,
+        "rouge_tokenizer": evaluation.tokenizer,
+        "signatures": {name: score.signature for name, score in known.items()},
+        "notes": [score.note for score in known.values() if score.note],
+        "systems": {
+            name: _system_results(system, external[name], evaluation.examples) for name, system in systems.items()
+        },
+        "differences": {
+            f"{main}-{other}": _differences(systems[main], systems[other], external[main], external[other])
+            for other in systems
+            if main in systems and other != main
+        },
+        "stop_reasons": {
+            name: {reason: counted.get(reason, 0) for reason in ("eos", "length", "error")}
+            for name, counted in stops.items()
+        },
+        "seconds": {name: round(system.seconds, 2) for name, system in systems.items() if system.seconds},
+    }
+
+
+def main_system(systems: Mapping[str, SystemScores]) -> str:
+    """The system under test: the tuned model, or the untuned one where it is scored alone."""
+    return "tuned" if "tuned" in systems else "base"
+
+
+def _system_results(
+    system: SystemScores, external: Mapping[str, ExternalScore], examples: Sequence[Example]
+) -> dict[str, Any]:
+    scores: dict[str, Any] = {name: asdict(interval) for name, interval in bootstrap_intervals(system.scores).items()}
+    scores |= {name: asdict(score.interval) for name, score in external.items()}
+    if system.perplexity is not None:
+        scores["perplexity"] = system.perplexity.as_dict()
+    return {**scores, **describe_summaries([prediction.text for prediction in system.predictions], examples)}
+
+
+def _differences(
+    ours: SystemScores,
+    theirs: SystemScores,
+    our_external: Mapping[str, ExternalScore],
+    their_external: Mapping[str, ExternalScore],
+) -> dict[str, Any]:
+    rouge = {name: paired_difference(values, theirs.scores[name]).as_dict() for name, values in ours.scores.items()}
+    return rouge | {name: external_difference(score, their_external[name]) for name, score in our_external.items()}
+
+
+def overlap_facts(overlap: list[int] | None, evaluation: Evaluation) -> dict[str, Any]:
+    """How many scored documents were trained on, and every system's scores without them, with 95 % intervals.
+
+    `overlap` holds their positions; None where the training data is not known.
+    """
+    if overlap is None:
+        return {"trained_on": None}
+    facts: dict[str, Any] = {
+        "trained_on": len(overlap),
+        "trained_on_ids": [evaluation.examples[index].id for index in overlap[:20]],
+    }
+    rest = np.setdiff1d(np.arange(len(evaluation.examples)), overlap)
+    if overlap and len(rest):
+        facts["without_them"] = {
+            name: {
+                measure: asdict(interval)
+                for measure, interval in bootstrap_intervals(
+                    {measure: values[rest] for measure, values in system.scores.items()}
+                ).items()
+            }
+            for name, system in evaluation.systems.items()
+        }
+    return facts
+
+
+def write_evaluation(directory: Path, evaluation: Evaluation, results: dict[str, Any]) -> None:
+    """Write results.json, predictions.csv (tuned, or untuned alone) and predictions-<system>.csv for the others."""
+    write_json(directory / "results.json", results)
+    main = main_system(evaluation.systems)
+    for name, system in evaluation.systems.items():
+        file = "predictions.csv" if name == main else f"predictions-{name}.csv"
+        write_text(directory / file, predictions_csv(evaluation.examples, system))
+
+
+def predictions_csv(examples: Sequence[Example], system: SystemScores) -> str:
+    """One row an example in the contract's columns, then `references` and `unsupported` as JSON lists.
+
+    `reference` is the one that was scored; `unsupported` lists each number, date, name and quotation of the
+    prediction that the document does not hold.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    measures = ("rouge1", "rouge2", "rougeL")
+    texts = ("id", "document", "document_sha256", "reference", "prediction", "stop_reason")
+    writer.writerow([*texts, *measures, "references", "unsupported"])
+    for index, (example, prediction) in enumerate(zip(examples, system.predictions, strict=True)):
+        references = example.all_references
+        claims = unsupported_claims(example.document, prediction.text)
+        row = [
+            example.id,
+            example.document,
+            prediction.document_sha256,
+            references[system.reference[index]],
+            prediction.text,
+            prediction.stop_reason,
+            *(f"{system.scores[measure][index]:.4f}" for measure in measures),
+            json.dumps(references, ensure_ascii=False),
+            json.dumps([{"kind": claim.kind, "text": claim.text} for claim in claims], ensure_ascii=False),
+        ]
+        writer.writerow([_storable(cell) for cell in row])
+    return out.getvalue()
+
+
+def _storable(cell: str) -> str:
+    """Without NUL and lone surrogates, which no CSV reader takes."""
+    return cell.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def score_table(results: dict[str, Any]) -> str:
+    """The scores as an aligned table with 95 % intervals, one sentence for each difference, and how texts ended."""
+    systems = results["systems"]
+    width = 2 + max(len(_called(name)) for name in systems)
+    lines = [f"{'system':<{width}}" + "".join(f"{label:>24}" for label in ("ROUGE-1", "ROUGE-2", "ROUGE-L"))]
+    for name, scores in systems.items():
+        cells = [_interval(scores[measure]) for measure in ("rouge1", "rouge2", "rougeL")]
+        lines.append(f"{_called(name):<{width}}" + "".join(f"{cell:>24}" for cell in cells))
+    for name, values in results["differences"].items():
+        first, second = name.split("-", 1)
+        lines.append(f"{_called(first)} is {_verdict(values['rouge1'], second)}")
+    for name, scores in systems.items():
+        if "perplexity" in scores:
+            lines.append(f"{_called(name)}: perplexity of the references {_interval(scores['perplexity'])}")
+    for name, reasons in results["stop_reasons"].items():
+        share = 100 * reasons["eos"] / max(1, sum(reasons.values()))
+        lines.append(
+            f"{_called(name)}: {share:.0f} % ended by themselves, {reasons['length']} cut at the length limit, "
+            f"{reasons['error']} failed, {systems[name]['empty']} empty"
+        )
+    return "\n".join(lines)
+
+
+def _called(name: str) -> str:
+    return SYSTEM_NAMES.get(name, f"run {name}" if name.isprintable() else repr(name))
+
+
+def _verdict(difference: Mapping[str, Any], other: str) -> str:
+    """One comparison in words, with the smallest difference that these examples would show."""
+    if difference["low"] > 0:
+        said = f"better than {_called(other)} by {_interval(difference)} ROUGE-1"
+    elif difference["high"] < 0:
+        turned = {"mean": -difference["mean"], "low": -difference["high"], "high": -difference["low"]}
+        said = f"worse than {_called(other)} by {_interval(turned)} ROUGE-1"
+    else:
+        said = f"not distinguishable from {_called(other)}: {_interval(difference, '+')} ROUGE-1"
+    detectable = difference.get("detectable")
+    return said if detectable is None else f"{said} (detectable: {detectable:.2f})"
+
+
+def _interval(score: Mapping[str, float], sign: str = "") -> str:
+    return f"{score['mean']:{sign}.2f} [{score['low']:{sign}.2f}, {score['high']:{sign}.2f}]"

@@ -1,0 +1,83 @@
+"""How well a model foretells the references: perplexity per token of the reference (end token included), given its
+document under the prompt that the summaries were generated with.
+
+exp(sum of negative log-likelihoods / number of tokens), over the first reference of each example. Comparable between
+models that share a tokenizer only. Knows nothing of generated text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.data.batching import evaluation_batches
+from common.data.encode import encode_examples
+from common.data.prompts import PromptFormat
+from common.engine import Engine
+from common.metrics.bootstrap import resampled_means
+from common.progress import Progress
+from common.types import Example
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class ReferencePerplexity:
+    """Perplexity with its 95 % bootstrap interval over examples.
+
+    examples, target_tokens   what it is over
+    left_out                  ids of examples whose reference or prompt leaves no room for the other
+    """
+
+    mean: float
+    low: float
+    high: float
+    examples: int
+    target_tokens: int
+    left_out: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for results.json; of those left out, the number."""
+        return {
+            "mean": self.mean,
+            "low": self.low,
+            "high": self.high,
+            "examples": self.examples,
+            "target_tokens": self.target_tokens,
+            "left_out": len(self.left_out),
+        }
+
+
+def reference_perplexity(
+    engine: Engine, form: PromptFormat, examples: Sequence[Example], label: str
+) -> ReferencePerplexity | None:
+    """Perplexity of the examples' references under the engine's model as it is now; None where none can be encoded.
+
+    Rows go through one by one: the interval needs each example's own sum.
+    """
+    encoded, report = encode_examples(examples, form)
+    if not encoded:
+        return None
+    sums = np.empty((len(encoded), 2))
+    with Progress(len(encoded), label) as progress:
+        for place, example in enumerate(encoded):
+            stats = engine.evaluate(evaluation_batches([example], len(example), form.tokenizer.pad_id))
+            sums[place] = stats.loss_sum, stats.target_tokens
+            progress.advance()
+    mean, low, high = perplexity_interval(sums)
+    left_out = (*report.long_summaries, *report.no_room)
+    return ReferencePerplexity(mean, low, high, len(encoded), int(sums[:, 1].sum()), left_out)
+
+
+def perplexity_interval(sums: NDArray[np.float64], seed: int = 0) -> tuple[float, float, float]:
+    """Perplexity and the bounds of its 95 % percentile interval from (loss_sum, tokens) rows, shape (examples, 2)."""
+    loss, tokens = sums.sum(axis=0)
+    resampled = resampled_means(sums, RESAMPLES, seed)
+    low, high = np.quantile(resampled[:, 0] / resampled[:, 1], [0.025, 0.975])
+    value = loss / tokens
+    return math.exp(value), math.exp(min(low, value)), math.exp(max(high, value))

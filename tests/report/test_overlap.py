@@ -1,0 +1,38 @@
+"""Scored documents that were trained on: said under the verdict, and every score shown without them."""
+
+import json
+from pathlib import Path
+
+from common.report.content import gather
+from common.report.html import render_html
+from common.report.markdown import render_markdown
+from tests.report.example_runs import write_evaluation, write_training
+
+
+def with_overlap(path: Path, **overlap: object) -> Path:
+    write_training(path)
+    results = write_evaluation(path)
+    (path / "results.json").write_text(json.dumps({**results, "overlap": overlap}), encoding="utf-8")
+    return path
+
+
+def test_scores_are_shown_with_and_without_the_documents_trained_on(tmp_path):
+    without = {name: {"rouge1": {"mean": 11.25, "low": 10.0, "high": 12.5}} for name in ("tuned", "base")}
+    content = gather(with_overlap(tmp_path, trained_on=4, trained_on_ids=["a"], without_them=without))
+    (warning,) = [text for text in content.verdict.warnings if "training data" in text]
+    assert "4 of 40 scored documents" in warning
+    assert "without them is 11.2 [10.0, 12.5]" in warning
+    for page in (render_html(content), render_markdown(content)):
+        assert "Without the documents that stand in the training data" in page
+        assert page.count("11.2 [10.0, 12.5]") == 3  # the warning and two systems
+
+
+def test_where_every_document_was_trained_on_nothing_is_left_to_believe(tmp_path):
+    content = gather(with_overlap(tmp_path, trained_on=40, trained_on_ids=["a"]))
+    assert any("say nothing about new documents" in text for text in content.verdict.warnings)
+
+
+def test_without_overlap_nothing_is_said(tmp_path):
+    content = gather(with_overlap(tmp_path, trained_on=0, trained_on_ids=[]))
+    assert not any("training data" in text for text in content.verdict.warnings)
+    assert "Without the documents" not in render_html(content)
