@@ -28,5 +28,9 @@ test: lint
 test-all: lint
 	$(BIN)/python -m pytest -m "not gpu" -n 2
 
+docs: $(STAMP)
+	$(BIN)/python scripts/write_docs.py
+	$(BIN)/zensical build --strict --clean
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site .cache *.egg-info .pytest_cache .mypy_cache .ruff_cache

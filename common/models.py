@@ -17,7 +17,7 @@ from pathlib import Path
 from common.architecture import ModelShape, read_shape
 from common.errors import ModelError
 from common.nearest import did_you_mean
-from common.presets import PRESETS, find_preset
+from common.presets import PRESETS, Preset, find_preset
 from common.progress import note
 
 PACKAGED_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -51,21 +51,27 @@ def resolve_model(name: str) -> LocalModel:
     path = Path(name).expanduser()
     if path.is_dir():
         return _local(name, path, str(path))
-    if path.exists() or name.startswith((".", "/", "~")) or "\\" in name:
-        raise ModelError(f"model {name!r}: there is no such directory; give a directory with config.json and weights")
-    preset = find_preset(name)
+    preset = named_model(name)
     hub_id = preset.hub_id if preset else name
-    if not preset and "/" not in name:
-        raise ModelError(
-            f"model {name!r} is not a preset, Hub id (owner/name) or directory{did_you_mean(name, PRESETS)}\n"
-            f"presets: {', '.join(PRESETS)}"
-        )
     cached = _cached_snapshot(hub_id)
     if cached:
         return _local(name, cached, hub_id)
     if preset and preset.name == "smollm2-135m" and not hub_reachable():
         return _packaged_smollm2(name)
     return _local(name, _download(hub_id), hub_id)
+
+
+def named_model(name: str) -> Preset | None:
+    """The preset of that name, or None for a Hub id. Raises ModelError when it can be neither."""
+    if Path(name).expanduser().exists() or name.startswith((".", "/", "~")) or "\\" in name:
+        raise ModelError(f"model {name!r}: there is no such directory; give a directory with config.json and weights")
+    preset = find_preset(name)
+    if preset is None and "/" not in name:
+        raise ModelError(
+            f"model {name!r} is not a preset, Hub id (owner/name) or directory{did_you_mean(name, PRESETS)} "
+            f"(presets: {', '.join(PRESETS)})"
+        )
+    return preset
 
 
 def _local(name: str, directory: Path, source: str) -> LocalModel:

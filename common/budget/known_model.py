@@ -11,8 +11,8 @@ from pathlib import Path
 
 from common.architecture import ModelShape, read_shape, shape_from_config
 from common.errors import ModelError
-from common.models import cache_directory, hub_reachable
-from common.presets import PRESETS, find_preset, preset_shape
+from common.models import cache_directory, hub_reachable, named_model
+from common.presets import PRESETS, preset_shape
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,7 @@ def find_known_model(name: str) -> KnownModel:
     path = Path(name).expanduser()
     if path.is_dir():
         return KnownModel(name, read_shape(path), path, str(path))
-    if path.exists() or name.startswith((".", "/", "~")) or "\\" in name:
-        raise ModelError(f"model {name!r}: there is no such directory; give a directory with config.json and weights")
-    preset = find_preset(name)
-    if preset is None and "/" not in name:
-        raise ModelError(f"model {name!r} is not a preset ({', '.join(PRESETS)}), Hub id (owner/name) or directory")
+    preset = named_model(name)
     hub_id = preset.hub_id if preset else name
     directory = cached_directory(hub_id)
     if directory is not None:

@@ -44,12 +44,14 @@ class RunShape:
 
 def find_run_shape(config: RunConfig, workload: Workload) -> RunShape:
     """Batches of the first epoch under these settings; later epochs differ in order only."""
-    examples = stand_ins(workload.lengths)
-    plan = StepPlan(examples, config)
+    lengths = workload.lengths
+    if workload.basis == "assumed":
+        lengths *= config.training.batch_size  # a whole step of them, or the micro-batch would look too small
+    plan = StepPlan(stand_ins(lengths), config)
     budget = config.training.micro_batch_tokens
     steps = []
     for indices in plan.epoch_plan(PROBED_EPOCH):
-        steps.append(_micro_batches([workload.lengths[i] for i in indices], budget))
+        steps.append(_micro_batches([lengths[i] for i in indices], budget))
     every = config.evaluation.eval_every or max(1, -(-plan.total_steps // 4))
     dev = _micro_batches(list(workload.dev_lengths), budget)
     return RunShape(

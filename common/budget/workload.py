@@ -55,7 +55,7 @@ class Workload:
         """One line for a person."""
         count = len(self.lengths)
         if self.basis == "assumed":
-            return f"one example of {self.tokens} tokens, {self.target_tokens} of them summary (assumed; give --data)"
+            return f"examples of {self.tokens} tokens, {self.target_tokens} of them summary (assumed; give --data)"
         said = f"{count:,} examples, {self.tokens:,} tokens, {self.target_tokens:,} of them summary ({self.basis})"
         return said + (f"; {self.cut_examples:,} documents are cut to fit" if self.cut_examples else "")
 

@@ -95,6 +95,7 @@ def _load(name: str, chosen: HubSet) -> Any:
         from datasets import load_dataset
     except ImportError as error:
         raise DataError(f"data set {name}: the package datasets cannot be imported ({error}); install it") from None
+    reachable = _ask_only_the_cache_without_a_hub()
     options = {"name": chosen.config} if chosen.config else {}
     try:
         try:
@@ -104,10 +105,24 @@ def _load(name: str, chosen: HubSet) -> Any:
                 raise
             return load_dataset(chosen.repository, revision=PARQUET_COPY, **options)
     except Exception as error:  # the loader raises dozens of kinds; each means that the set is not to be had
-        raise DataError(_explain(name, chosen, error)) from None
+        raise DataError(_explain(name, chosen, error, reachable)) from None
 
 
-def _explain(name: str, chosen: HubSet, error: Exception) -> str:
+def _ask_only_the_cache_without_a_hub() -> bool:
+    """Whether the Hub can be reached. Where not, its clients look into their caches at once instead of retrying."""
+    from common.models import hub_reachable
+
+    if hub_reachable():
+        return True
+    import datasets
+    import huggingface_hub.constants
+
+    datasets.config.HF_HUB_OFFLINE = True
+    huggingface_hub.constants.HF_HUB_OFFLINE = True
+    return False
+
+
+def _explain(name: str, chosen: HubSet, error: Exception, reachable: bool) -> str:
     said = " ".join(str(error).split())
     if "onfig name is missing" in said:
         configs = re.search(r"\[[^\]]*\]", said)
@@ -115,7 +130,7 @@ def _explain(name: str, chosen: HubSet, error: Exception) -> str:
             f"data set {name}: has several configurations {configs.group(0) if configs else ''}; "
             f"choose one as --data {chosen.repository}:CONFIG"
         )
-    reason = f"{type(error).__name__}: {said[:160]}"
+    reason = f"{type(error).__name__}: {said[:160]}" if reachable else "it cannot be reached, and the cache has no copy"
     return (
         f"data set {name}: cannot be loaded from the Hub as {chosen.repository} ({reason})\n"
         "if the name is right: connect once so that it is cached (and unset HF_HUB_OFFLINE), or save it as "

@@ -112,12 +112,15 @@ def _tables(source: str, only: str = "") -> dict[str, list[Table]]:
         return {WHOLE: [read_table(path)]}
     if source == "demo":
         return {split: [table] for split, table in demo_tables(only).items()}
+    near = _neighbours(path)
     looks_like_path = (
-        path.suffix.lower() in READERS or source.endswith(("/", "\\")) or source.startswith((".", "/", "~"))
+        path.suffix.lower() in READERS
+        or source.endswith(("/", "\\"))
+        or source.startswith((".", "/", "~"))
+        or (near and path.parent != Path())  # its folder is here, and something of nearly that name is in it
     )
     hub_set = None if looks_like_path else find_hub_set(source)
     if hub_set is None:
-        near = _neighbours(path)
         known = f"data set names are {', '.join(NAMES)}, or owner/name on the Hub"
         raise DataError(f"{source}: there is no such file or directory{near}\n{known}")
     return {split: [table] for split, table in hub_tables(source, hub_set, only).items()}
@@ -128,7 +131,7 @@ def _neighbours(path: Path) -> str:
         names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     except OSError:
         names = []
-    near = nearest(path.name, [*names, *NAMES])
+    near = nearest(path.name, names if path.parent != Path() else [*names, *NAMES])
     return f"; did you mean {shown(near)[1:-1]}?" if near else ""
 
 

