@@ -1,0 +1,1 @@
+"""The CUDA engine: torch, transformers, peft and bitsandbytes. Also runs on a CPU."""

@@ -1,0 +1,1 @@
+"""From any file to cleaned examples, prompts, encoded examples and micro-batches."""

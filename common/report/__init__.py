@@ -1,0 +1,1 @@
+"""From a run directory to report.html, its plots, and comparisons of runs."""

@@ -1,3 +1,5 @@
+"""The engine under test, one after the other."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

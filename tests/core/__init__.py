@@ -1,0 +1,1 @@
+"""Settings, prompts, batches, and the import rules."""

@@ -1,0 +1,1 @@
+"""The embedded corpus holds what it promises."""

@@ -1,0 +1,1 @@
+"""Files of every kind, also hostile ones, to examples; nothing lost without being counted."""

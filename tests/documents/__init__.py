@@ -1,0 +1,1 @@
+"""PDF, Word, HTML, Markdown and text files to plain text."""

@@ -1,0 +1,1 @@
+"""What only the torch engine has: exactness, low precision, optimizers, data parallelism."""

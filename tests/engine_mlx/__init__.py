@@ -1,0 +1,1 @@
+"""What only the MLX engine has: attention, loading, forward passes, data parallelism."""

@@ -1,3 +1,5 @@
+"""Fixtures that the MLX tests take from the contract suite."""
+
 from tests.contract.cases import tiny_model
 
 __all__ = ["tiny_model"]

@@ -1,0 +1,1 @@
+"""From generations to results."""

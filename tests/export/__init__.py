@@ -1,0 +1,1 @@
+"""Each export is run, and gives what the run gives."""

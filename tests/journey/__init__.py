@@ -1,0 +1,1 @@
+"""Whole runs through the commands, interrupted and resumed."""

@@ -1,0 +1,1 @@
+"""Engine against engine: the same numbers from the same weights."""

@@ -1,0 +1,1 @@
+"""The recipes are valid settings and say what they reproduce."""

@@ -1,0 +1,1 @@
+"""Files, long documents and ensembles through `sumkit summarize`."""
