@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from common.cli.options import config_from, settings_options
+from common.cli.options import GroupedCommand, config_from, settings_options
 
 if TYPE_CHECKING:
     from common.data.prompts import PromptFormat
@@ -20,7 +20,7 @@ BAR_WIDTH = 40
 HISTOGRAM_ROWS = 12
 
 
-@click.command("data")
+@click.command("data", cls=GroupedCommand)
 @click.argument("path")
 @settings_options(
     groups=("data",),

@@ -23,7 +23,8 @@ import click
               help="Also score this earlier run on the same documents; may be given several times.")  # fmt: skip
 @click.option("--bertscore", default="", metavar="MODEL",
               help="Also score BERTScore with this encoder (a folder or Hub id, e.g. roberta-large).")  # fmt: skip
-@click.option("--engine", type=click.Choice(["auto", "mlx", "cuda"]), default="auto", show_default=True)
+@click.option("--engine", type=click.Choice(["auto", "mlx", "cuda"]), default="auto", show_default=True,
+              help="Which engine runs the run.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="Write results there instead of into the run.")
 @click.option("--human-sheet", type=click.IntRange(min=1), metavar="N",
               help="Write a blinded sheet of N evaluated documents for people to rate, and stop.")  # fmt: skip

@@ -17,6 +17,23 @@ from common.settings import RunConfig
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+TITLES = {"": "Options", "lora": "LoRA"}  # of the groups in help; others are their own names
+
+
+class GroupedCommand(click.Command):
+    """A command whose help lists the settings under their groups' names, and its own options first."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups = {info.name: info.group for info in config.all_settings()}
+        rows: dict[str, list[tuple[str, str]]] = {"": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record:
+                rows.setdefault(groups.get(parameter.name or "", ""), []).append(record)
+        for group, records in rows.items():
+            with formatter.section(TITLES.get(group, group.capitalize())):
+                formatter.write_dl(records)
+
 
 def settings_options(
     groups: Collection[str] = (), names: Collection[str] = (), without: Collection[str] = ()

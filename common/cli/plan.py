@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from common.cli.completion import COMPLETIONS
-from common.cli.options import config_from, settings_options
+from common.cli.options import GroupedCommand, config_from, settings_options
 
 
-@click.command("plan")
+@click.command("plan", cls=GroupedCommand)
 @settings_options(
     groups=("data", "prompt", "model", "lora", "training", "evaluation", "generation", "output"), without=("run",)
 )

@@ -30,7 +30,8 @@ NAMES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLs
               help="A further score; may be given several times.")  # fmt: skip
 @click.option("--bertscore", default="", metavar="MODEL",
               help="Also BERTScore with this encoder (a folder or Hub id, e.g. roberta-large).")  # fmt: skip
-@click.option("--prediction-column", default="prediction", show_default=True, metavar="NAME")
+@click.option("--prediction-column", default="prediction", show_default=True, metavar="NAME",
+              help="Column of the predictions file that holds them.")  # fmt: skip
 @click.option("--reference-column", default="", metavar="NAME", help="Instead of references or summary.")
 @click.option("--per-example", type=click.Path(path_type=Path), metavar="FILE.jsonl",
               help="Also write the scores of each id there.")  # fmt: skip

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 @click.option("--request-seconds", type=click.FloatRange(min=1), default=180, show_default=True,
               help="Most time for a request, waiting included.")  # fmt: skip
 @click.option("--body-mb", type=click.IntRange(min=1), default=20, show_default=True, help="Largest request in MB.")
-@click.option("--engine", type=click.Choice(["auto", "mlx", "cuda"]), default="auto", show_default=True)
+@click.option("--engine", type=click.Choice(["auto", "mlx", "cuda"]), default="auto", show_default=True,
+              help="Which engine summarizes.")  # fmt: skip
 @click.option("--open", "open_page", is_flag=True, help="Open the page in the web browser.")
 def command(
     runs: tuple[Path, ...],

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
               help="Prompt template in place of the run's own: a name (see sumkit prompts) or YAML file.")  # fmt: skip
 @click.option("--quantize", type=click.Choice(["4bit", "8bit", "none"]), default="4bit", show_default=True,
               help="Of an untuned --model.")  # fmt: skip
-@click.option("--engine", type=click.Choice(["auto", "mlx", "cuda"]), default="auto", show_default=True)
+@click.option("--engine", type=click.Choice(["auto", "mlx", "cuda"]), default="auto", show_default=True,
+              help="Which engine summarizes.")  # fmt: skip
 @click.option("--json", "form", flag_value="json", help="One JSON document.")
 @click.option("--jsonl", "form", flag_value="jsonl", help="One JSON object a line, as each summary is done.")
 @click.option("--csv", "form", flag_value="csv", help="One row a document.")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from common.cli.completion import COMPLETIONS
-from common.cli.options import config_from, settings_options
+from common.cli.options import GroupedCommand, config_from, settings_options
 
 HELP = """Fine-tune a model into a summarizer of your documents.
 
@@ -28,7 +28,7 @@ def command_for(engine: str | None) -> click.Command:
     """The train command, on a fixed engine (then without --engine) or on any."""
     program = {"mlx": "python -m mlx_sum.train", "cuda": "python -m cuda_sum.train"}.get(engine or "", "sumkit train")
 
-    @click.command("train", help=HELP.format(prog=program))
+    @click.command("train", cls=GroupedCommand, help=HELP.format(prog=program))
     @settings_options(
         groups=("data", "prompt", "model", "lora", "training", "evaluation", "generation", "output"),
         without=("engine",) if engine else (),

@@ -95,3 +95,24 @@ def test_prompts_as_json_is_one_document(capsys):
     status, out, _ = call(capsys, "prompts", "--json")
     assert status == 0
     assert {row["name"] for row in json.loads(out)["templates"]} >= {"direct", "chat", "limit"}
+
+
+def test_the_many_flags_of_train_are_listed_under_the_groups_of_the_settings(capsys):
+    status, out, _ = call(capsys, "train", "--help")
+    assert status == 0
+    titles = ("Options", "Data", "Prompt", "Model", "LoRA", "Training", "Output")
+    places = [out.index(f"\n{title}:\n") for title in titles]
+    assert places == sorted(places)
+    assert out.index("\nLoRA:\n") < out.index("  --rank N ") < out.index("\nTraining:\n")
+    assert out.index("\nOptions:\n") < out.index("  --resume ") < out.index("\nData:\n")
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_option_of_every_command_is_explained(name):
+    import click
+
+    command = group.get_command(None, name)
+    context = click.Context(command)
+    for parameter in command.get_params(context):
+        if isinstance(parameter, click.Option):
+            assert parameter.help, (name, parameter.opts)
