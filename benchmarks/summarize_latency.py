@@ -28,8 +28,8 @@ COLD_PEER = """
 import sys
 from transformers import pipeline
 from peft import PeftModel
-base, adapter, prompt_file, new_tokens, *stops = sys.argv[1:]
-pipe = pipeline("text-generation", model=base, dtype="float32")
+base, adapter, prompt_file, dtype, new_tokens, *stops = sys.argv[1:]
+pipe = pipeline("text-generation", model=base, dtype=dtype)
 pipe.model = PeftModel.from_pretrained(pipe.model, adapter).merge_and_unload()
 prompt = open(prompt_file, encoding="utf-8").read()
 limits = dict(max_new_tokens=int(new_tokens), eos_token_id=[int(stop) for stop in stops], do_sample=False)
@@ -88,7 +88,7 @@ def main() -> None:
         packages=("torch", "transformers", "peft"),
         notes=[
             f"{sum(same)} of {len(same)} summaries are equal word for word",
-            f"model {loaded.config.model.model}, float32, at most {ours.spec.max_new_tokens} new tokens, threads: "
+            f"model {loaded.config.model.model}, {loaded.engine.device.compute_dtype}, at most {ours.spec.max_new_tokens} new tokens, threads: "
             f"{os.environ.get('OMP_NUM_THREADS', 'all')}",
         ],
         directory=arguments.out,
@@ -108,7 +108,8 @@ def peer(loaded: LoadedRun) -> Callable[[list[str], int], list[str]]:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
-    base = AutoModelForCausalLM.from_pretrained(loaded.model.directory, dtype=torch.float32)
+    dtype = getattr(torch, loaded.engine.device.compute_dtype)
+    base = AutoModelForCausalLM.from_pretrained(loaded.model.directory, dtype=dtype)
     model = PeftModel.from_pretrained(base, str(loaded.run.adapter)).merge_and_unload()
     tokenizer = AutoTokenizer.from_pretrained(loaded.model.directory, padding_side="left")
     tokenizer.pad_token_id = loaded.tokenizer.pad_id
@@ -143,7 +144,8 @@ def cold_peer(loaded: LoadedRun, prompt: str) -> None:
         file = Path(folder) / "prompt.txt"
         file.write_text(prompt, encoding="utf-8")
         spec = Summarizer.from_loaded(loaded).spec
-        arguments = [str(loaded.model.directory), str(loaded.run.adapter), str(file), str(spec.max_new_tokens)]
+        dtype, limit = loaded.engine.device.compute_dtype, str(spec.max_new_tokens)
+        arguments = [str(loaded.model.directory), str(loaded.run.adapter), str(file), dtype, limit]
         stops = [str(token) for token in spec.eos_ids]
         subprocess.run([sys.executable, "-c", COLD_PEER, *arguments, *stops], check=True, capture_output=True)
 

@@ -221,7 +221,7 @@ def _limits(source: ExportSource, run: RunFiles) -> list[str]:
     total = sum(tuned.values())
     if total and tuned.get("length"):
         said.append(f"In evaluation {tuned['length']:,} of {total:,} summaries reached the length limit.")
-    unsupported = read_interval(mapping(mapping(run.results.get("systems")).get("tuned")).get("unsupported"))
+    unsupported = read_interval(mapping(mapping(run.results.get("systems")).get("tuned")).get("unsupported_claims"))
     if unsupported is not None:
         said.append(f"In evaluation a summary held {unsupported.mean:.2f} unsupported numbers or names on average.")
     return said

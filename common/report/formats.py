@@ -26,6 +26,24 @@ METRIC_LABELS = {
     "meteor": "METEOR",
     "bertscore": "BERTScore",
 }
+OTHER_LABELS = {
+    "perplexity": "perplexity of the references",
+    "words": "words",
+    "length_ratio": "words for each of the reference",
+    "sentences": "sentences",
+    "repeated_3grams": "repeated runs of 3 words, %",
+    "longest_repeat": "longest loop, times",
+    "coverage": "words in copied fragments, %",
+    "density": "copied fragment of a word, words",
+    "compression": "words of document for each",
+    "novel_1grams": "new words, %",
+    "novel_2grams": "new word pairs, %",
+    "novel_3grams": "new runs of 3, %",
+    "novel_4grams": "new runs of 4, %",
+    "unsupported_claims": "unsupported claims in each",
+    "with_unsupported": "with unsupported claims, %",
+    "empty": "empty",
+}
 QUALITY_METRICS = tuple(METRIC_LABELS)
 ROUGE_METRICS = QUALITY_METRICS[:3]
 
@@ -63,7 +81,7 @@ def system_label(name: str) -> str:
 
 
 def metric_label(name: str) -> str:
-    return METRIC_LABELS.get(name, name.replace("_", " "))
+    return METRIC_LABELS.get(name) or OTHER_LABELS.get(name) or name.replace("_", " ")
 
 
 def decimal(value: float, digits: int = 1) -> str:
