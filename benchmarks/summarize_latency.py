@@ -88,7 +88,8 @@ def main() -> None:
         packages=("torch", "transformers", "peft"),
         notes=[
             f"{sum(same)} of {len(same)} summaries are equal word for word",
-            f"model {loaded.config.model.model}, {loaded.engine.device.compute_dtype}, at most {ours.spec.max_new_tokens} new tokens, threads: "
+            f"model {loaded.config.model.model}, {loaded.engine.device.compute_dtype}, at most "
+            f"{ours.spec.max_new_tokens} new tokens, threads: "
             f"{os.environ.get('OMP_NUM_THREADS', 'all')}",
         ],
         directory=arguments.out,
