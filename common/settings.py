@@ -30,7 +30,7 @@ class DataSettings:
     """Where examples come from and which of them are used."""
 
     data: str = setting(
-        "", "Directory with train/dev/test files, one .jsonl/.csv/.parquet file, or a dataset name (demo, xsum, …)."
+        "", "Directory with train/dev/test files, one .jsonl/.csv/.parquet file, or a data set name (demo, xsum, …)."
     )
     document_column: str = setting("", "Column that holds the document; recognised by name when not given.")
     summary_column: str = setting("", "Column that holds the summary; recognised by name when not given.")

@@ -127,7 +127,7 @@ def generation_spec(config: RunConfig, eos_ids: tuple[int, ...]) -> GenerationSp
 def prepare(config: RunConfig) -> Prepared:
     """Load and encode the data for a model. Raises DataError, ModelError or ConfigError with the remedy."""
     if not config.data.data:
-        raise DataError("no data: give --data a directory, a file or a dataset name (`--data demo` is embedded)")
+        raise DataError("no data: give --data a directory, a file or a data set name (`--data demo` is embedded)")
     splits = load_splits(config.data, config.training.seed)  # before a model is downloaded: mistakes are cheapest here
     model = resolve_model(config.model.model)
     tokenizer = load_tokenizer(model.directory)

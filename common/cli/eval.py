@@ -11,7 +11,7 @@ import click
 
 @click.command("eval")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--data", default="", help="File, directory or dataset name (default: the run's own data).")
+@click.option("--data", default="", help="File, directory or data set name (default: the run's own data).")
 @click.option("--split", default="", help="train, dev or test (default: test, or dev where there is no test).")
 @click.option("--limit", type=click.IntRange(min=0), default=0, help="Score at most this many documents (0: all).")
 @click.option("--multi-reference", type=click.Choice(["best", "mean"]), default="best", show_default=True,
