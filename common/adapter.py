@@ -18,10 +18,14 @@ import numpy as np
 from common.architecture import Linear, ModelShape
 from common.engine import LoraSpec
 from common.errors import AdapterError
+from common.files import disk_error
 
 PREFIX = "base_model.model."
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
+FLOAT_BYTES = {"F32": "<f4", "F16": "<f2", "BF16": "", "F64": "<f8"}
+MOST_CONFIG_BYTES = 1 << 20
+MOST_RANK = 1 << 16
 
 
 def lora_a_name(path: str) -> str:
@@ -94,7 +98,11 @@ class StoredAdapter:
 
 
 def write_adapter(directory: Path, weights: Mapping[str, np.ndarray], lora: LoraSpec, base_model: str) -> None:
-    """Write `adapter_config.json` and `adapter_model.safetensors` as PEFT reads them. Creates the directory."""
+    """Write `adapter_config.json` and `adapter_model.safetensors` as PEFT reads them. Creates the directory.
+
+    Raises OSError or CheckpointError when the disk refuses.
+    """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -115,7 +123,11 @@ def write_adapter(directory: Path, weights: Mapping[str, np.ndarray], lora: Lora
     }
     (directory / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     tensors = {name: np.ascontiguousarray(value, dtype=np.float32) for name, value in sorted(weights.items())}
-    save_file(tensors, str(directory / WEIGHTS_NAME), metadata={"format": "pt"})
+    path = directory / WEIGHTS_NAME
+    try:
+        save_file(tensors, str(path), metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise disk_error(path, error, sum(value.nbytes for value in tensors.values())) from None
 
 
 def _stored_targets(weights: Mapping[str, np.ndarray], lora: LoraSpec) -> list[str]:
@@ -128,29 +140,71 @@ def _stored_layers(weights: Mapping[str, np.ndarray]) -> list[int]:
     return sorted({int(name.split(".layers.")[1].split(".")[0]) for name in weights})
 
 
-def read_adapter(directory: Path) -> StoredAdapter:
-    """Read a PEFT LoRA directory, safetensors only.
+def read_adapter(directory: Path, shape: ModelShape | None = None) -> StoredAdapter:
+    """Read a PEFT LoRA directory, safetensors only. Nothing in it is run, and nothing is read outside it.
 
-    Raises AdapterError when a file is missing, damaged, not LoRA, or uses a PEFT feature sumkit does not have.
+    Names, shapes and dtypes are checked in the file's header before any tensor is read, against the settings beside
+    it and, where `shape` is given, against the base model. Raises AdapterError when a file is missing, damaged, not
+    LoRA, does not fit, or uses a PEFT feature sumkit does not have.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
 
     config_path, weights_path = directory / CONFIG_NAME, directory / WEIGHTS_NAME
     for path in (config_path, weights_path):
         if not path.is_file():
             raise AdapterError(f"{path} is missing; an adapter directory holds {CONFIG_NAME} and {WEIGHTS_NAME}")
     try:
+        if config_path.stat().st_size > MOST_CONFIG_BYTES:
+            raise ValueError(f"{CONFIG_NAME} is larger than {MOST_CONFIG_BYTES} bytes")
         config = json.loads(config_path.read_text(encoding="utf-8"))
-        weights = load_file(str(weights_path))
         lora = _spec_from_config(config)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, SafetensorError) as error:
-        raise AdapterError(f"{directory}: the adapter cannot be read ({error})") from None
-    unknown = [name for name in weights if not name.startswith(PREFIX) or ".lora_" not in name]
-    if unknown:
-        raise AdapterError(f"{weights_path}: {unknown[0]!r} is not a LoRA matrix")
-    floats = {name: value.astype(np.float32) for name, value in weights.items()}
-    return StoredAdapter(floats, lora, str(config.get("base_model_name_or_path") or ""))
+        check_shapes(_stored_shapes(weights_path, lora), shape, lora)
+        weights = _read_weights(weights_path)
+    except AdapterError as error:
+        raise AdapterError(f"{weights_path}: {error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, OverflowError, RecursionError) as error:
+        raise AdapterError(f"{directory}: the adapter cannot be read ({_reason(error)})") from None
+    except SafetensorError as error:
+        raise AdapterError(f"{weights_path}: is damaged or no safetensors file ({error}); copy it again") from None
+    return StoredAdapter(weights, lora, str(config.get("base_model_name_or_path") or ""))
+
+
+def _reason(error: Exception) -> str:
+    return f"{error.args[0]!r} is missing from {CONFIG_NAME}" if isinstance(error, KeyError) else str(error)
+
+
+def _stored_shapes(path: Path, lora: LoraSpec) -> dict[str, tuple[int, ...]]:
+    """Shape of every matrix, from the header alone. Raises AdapterError for what is no LoRA matrix of this rank."""
+    from safetensors import safe_open
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    with safe_open(str(path), framework="numpy") as file:
+        for name in file.keys():  # noqa: SIM118 - not a mapping
+            part = file.get_slice(name)
+            shapes[name] = tuple(part.get_shape())
+            if not name.startswith(PREFIX) or not name.endswith((".lora_A.weight", ".lora_B.weight")):
+                raise AdapterError(f"{name!r} is not a LoRA matrix")
+            if part.get_dtype() not in FLOAT_BYTES:
+                raise AdapterError(f"{name} holds {part.get_dtype()}, allowed are {', '.join(FLOAT_BYTES)}")
+            side = 0 if name.endswith(".lora_A.weight") else 1
+            if len(shapes[name]) != 2 or shapes[name][side] != lora.rank:
+                raise AdapterError(f"{name} has shape {shapes[name]}, which does not go with rank {lora.rank}")
+    return shapes
+
+
+def _read_weights(path: Path) -> dict[str, np.ndarray]:
+    """All tensors as float32. Read by hand where they are bfloat16, which numpy does not know."""
+    from safetensors import deserialize
+
+    weights: dict[str, np.ndarray] = {}
+    for name, part in deserialize(path.read_bytes()):
+        kind, data = part["dtype"], part["data"]
+        if kind == "BF16":
+            values = (np.frombuffer(data, np.uint16).astype(np.uint32) << 16).view(np.float32)
+        else:
+            values = np.frombuffer(data, FLOAT_BYTES[kind]).astype(np.float32)
+        weights[name] = values.reshape(part["shape"])
+    return weights
 
 
 def _spec_from_config(config: dict[str, Any]) -> LoraSpec:
@@ -161,9 +215,18 @@ def _spec_from_config(config: dict[str, Any]) -> LoraSpec:
             raise ValueError(f"it uses {feature}, which is not supported")
     targets = config["target_modules"]
     layers = config.get("layers_to_transform")
+    if not isinstance(targets, str) and not (
+        isinstance(targets, list) and targets and all(isinstance(name, str) for name in targets)
+    ):
+        raise ValueError(f"target_modules is {targets!r}, not a list of names")
+    rank, alpha = config["r"], config["lora_alpha"]
+    if type(rank) is not int or not 0 < rank <= MOST_RANK:
+        raise ValueError(f"r is {rank!r}, allowed are whole numbers from 1 to {MOST_RANK}")
+    if type(alpha) not in (int, float) or not math.isfinite(alpha):
+        raise ValueError(f"lora_alpha is {alpha!r}, not a number")
     return LoraSpec(
-        rank=int(config["r"]),
-        alpha=float(config["lora_alpha"]),
+        rank=rank,
+        alpha=float(alpha),
         dropout=float(config.get("lora_dropout") or 0.0),
         target_modules="all-linear" if isinstance(targets, str) else tuple(sorted(targets)),
         layers=len(layers) if layers else 0,
@@ -173,11 +236,21 @@ def _spec_from_config(config: dict[str, Any]) -> LoraSpec:
 
 def check_adapter(weights: Mapping[str, np.ndarray], shape: ModelShape, lora: LoraSpec) -> None:
     """Raise AdapterError unless `weights` has exactly the matrices that `lora` makes on a model of this shape."""
+    check_shapes({name: tuple(value.shape) for name, value in weights.items()}, shape, lora)
+    for name, value in weights.items():
+        if not np.isfinite(value).all():
+            raise AdapterError(f"the adapter holds NaN or infinite values in {name}")
+
+
+def check_shapes(found: Mapping[str, tuple[int, ...]], shape: ModelShape | None, lora: LoraSpec) -> None:
+    """Raise AdapterError unless these are the shapes of `lora` on a model of this shape (None: not compared)."""
+    if shape is None:
+        return
     expected: dict[str, tuple[int, int]] = {}
     for linear in adapted_linears(shape, lora):
         expected[lora_a_name(linear.path)] = (lora.rank, linear.in_features)
         expected[lora_b_name(linear.path)] = (linear.out_features, lora.rank)
-    missing, extra = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
+    missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or extra:
         detail = f"missing {missing[0]}" if missing else f"unexpected {extra[0]}"
         raise AdapterError(
@@ -185,10 +258,7 @@ def check_adapter(weights: Mapping[str, np.ndarray], shape: ModelShape, lora: Lo
             f"({detail}); was it trained on another model?"
         )
     for name, wanted in expected.items():
-        if tuple(weights[name].shape) != wanted:
+        if found[name] != wanted:
             raise AdapterError(
-                f"the adapter does not fit this base model: {name} has shape {tuple(weights[name].shape)}, "
-                f"the base needs {wanted}"
+                f"the adapter does not fit this base model: {name} has shape {found[name]}, the base needs {wanted}"
             )
-        if not np.isfinite(weights[name]).all():
-            raise AdapterError(f"the adapter holds NaN or infinite values in {name}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from common.report.safe_text import visible
 from common.settings import (
     DataSettings,
     EvaluationSettings,
@@ -46,7 +47,7 @@ def before_and_after(run: Path, count: int = 3) -> str:
             f"  tuned:   {row['prediction']}\n"
             f"  human:   {row['reference']}"
         )
-    return "\n\n".join(parts)
+    return visible("\n\n".join(parts))
 
 
 def _rows(path: Path) -> dict[str, dict[str, str]]:

@@ -123,12 +123,15 @@ def overlap_facts(overlap: list[int] | None, evaluation: Evaluation) -> dict[str
 
 
 def write_evaluation(directory: Path, evaluation: Evaluation, results: dict[str, Any]) -> None:
-    """Write results.json, predictions.csv (tuned, or untuned alone) and predictions-<system>.csv for the others."""
-    write_json(directory / "results.json", results)
+    """Write predictions.csv (tuned, or untuned alone), predictions-<system>.csv for the others, and results.json.
+
+    results.json comes last: where it is, an evaluation is whole.
+    """
     main = main_system(evaluation.systems)
     for name, system in evaluation.systems.items():
         file = "predictions.csv" if name == main else f"predictions-{name}.csv"
         write_text(directory / file, predictions_csv(evaluation.examples, system))
+    write_json(directory / "results.json", results)
 
 
 def predictions_csv(examples: Sequence[Example], system: SystemScores) -> str:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from common.errors import CheckpointError
 
+AGAIN = "try again (a training run goes on with --resume)"
+PARTIAL, REPLACED = ".partial", ".old"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+GONE = (errno.ENOENT, errno.ENOTCONN, errno.ESTALE, errno.EIO, errno.ENODEV, errno.ENXIO)
+
 
 def write_text(path: Path, text: str) -> None:
     """Replace a text file atomically. Raises CheckpointError naming path, reason and remedy."""
-    write_atomically(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+    data = text.encode("utf-8")
+    write_atomically(path, lambda aside: aside.write_bytes(data), len(data))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -23,37 +32,106 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Call `write` with a path beside `path`, sync what it wrote, and rename it into place (file or directory)."""
-    aside = path.with_name(f".{path.name}.partial")
+def write_atomically(path: Path, write: Callable[[Path], Any], needed_bytes: int = 0) -> None:
+    """Call `write` with a path beside `path`, sync what it wrote, and rename it into place (file or directory).
+
+    What was at `path` stays whole until then, and half-written parts are removed. `needed_bytes` is what a message
+    about a full disk asks for. Raises CheckpointError.
+    """
+    aside, old = path.with_name(f".{path.name}{PARTIAL}"), path.with_name(f".{path.name}{REPLACED}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove(aside)
         write(aside)
         sync_tree(aside)
         if path.is_dir():
-            old = path.with_name(f".{path.name}.old")
             remove(old)
             path.rename(old)
-            aside.rename(path)
+            try:
+                aside.rename(path)
+            except OSError:
+                old.rename(path)
+                raise
             remove(old)
         else:
             aside.rename(path)
         sync_directory(path.parent)
     except OSError as error:
-        raise disk_error(path, error) from None
+        raise disk_error(path, error, needed_bytes) from None
+    finally:
+        _discard(aside)
 
 
-def disk_error(path: Path, error: OSError) -> CheckpointError:
-    """A plain message for a write that failed: full disk, quota, read-only or vanished directory."""
-    remedy = "check the path and its permissions"
-    try:
-        free = shutil.disk_usage(path.parent if path.parent.exists() else Path.cwd()).free
-        if error.errno in (28, 122) or free < 1 << 20:  # ENOSPC, EDQUOT
-            remedy = f"{free / 1e6:.0f} MB are free there; free some space, then resume the run"
-    except OSError:
-        pass
-    return CheckpointError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")
+def _discard(path: Path) -> None:
+    """Free what a failed write has taken; a disk that refuses even that is reported by the write itself."""
+    with suppress(OSError):
+        remove(path)
+
+
+def finish_interrupted(folder: Path) -> None:
+    """Bring a folder that `write_atomically` was killed in to before or after: call with nobody else writing there."""
+    if not folder.is_dir():
+        return
+    for entry in sorted(folder.iterdir()):
+        name = entry.name
+        if name.startswith(".") and name.endswith(PARTIAL):
+            _discard(entry)
+        elif name.startswith(".") and name.endswith(REPLACED):
+            target = folder / name[1 : -len(REPLACED)]
+            if os.path.lexists(target):
+                _discard(entry)
+            else:
+                entry.rename(target)
+
+
+def disk_error(path: Path, error: Exception, needed_bytes: int = 0) -> CheckpointError:
+    """A plain message for a write that failed: full disk, quota, read-only or vanished directory.
+
+    `error` may also be that of a library that names the system's error in its text.
+    """
+    number = error.errno if isinstance(error, OSError) else _named_number(error)
+    free = free_bytes(path)
+    if not number and free is not None and free < max(needed_bytes, 1 << 20):
+        number = errno.ENOSPC  # MLX says only that it could not write
+    reason = os.strerror(number) if number else str(error)
+    needed = f"about {megabytes(needed_bytes)} are needed" if needed_bytes else ""
+    if number in FULL:
+        there = f"{megabytes(free)} are free there" if free is not None else ""
+        room = ", ".join(part for part in (needed, there) if part)
+        remedy = f"{room}; free some space or raise the quota, then {AGAIN}"
+    elif number == errno.EFBIG:
+        remedy = (
+            f"{needed or 'the file is larger than allowed'}; raise the limit on file sizes (ulimit -f), then --resume"
+        )
+    elif number in (errno.EROFS, errno.EACCES, errno.EPERM):
+        remedy = "make the directory writable for this user, or choose another one"
+    elif number in GONE:
+        remedy = f"the directory or its drive is gone; bring it back, then {AGAIN}"
+    else:
+        remedy = "check the path and its permissions"
+    return CheckpointError(f"{path}: cannot be written ({reason}); {remedy}")
+
+
+def free_bytes(path: Path) -> int | None:
+    """Bytes free on the file system that holds `path` (or the nearest directory above that exists); None unknown."""
+    for place in path.parents:
+        try:
+            return shutil.disk_usage(place).free
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return None
+    return None
+
+
+def megabytes(count: int) -> str:
+    """`12.3 MB`: bytes for a person."""
+    return f"{count / 1e6:.1f} MB"
+
+
+def _named_number(error: Exception) -> int:
+    named = re.search(r"os error (\d+)", str(error))
+    return int(named.group(1)) if named else 0
 
 
 def remove(path: Path) -> None:

@@ -96,14 +96,20 @@ def train_and_evaluate(config: RunConfig, resume: bool = False) -> Outcome:
 def _results(config: RunConfig, finished: Finished) -> dict[str, Any] | None:
     """Results of the final evaluation, made now unless they are there already."""
     run = finished.run
-    if not finished.trained_now and run.results.is_file():
-        stored: dict[str, Any] = json.loads(run.results.read_text(encoding="utf-8"))
-        return stored
     from common.report.write import write_report
 
+    if not finished.trained_now and run.results.is_file():
+        stored: dict[str, Any] = json.loads(run.results.read_text(encoding="utf-8"))
+        if not (run.path / "report.html").is_file():  # the process ended between the two
+            write_report(run.path)
+        return stored
     results = None
     if config.output.final_eval:
         loaded = load_run(run.path, config.output.engine)
+        if loaded.config.generation != config.generation:  # a retry after out of memory has smaller batches
+            loaded = dataclasses.replace(
+                loaded, config=dataclasses.replace(loaded.config, generation=config.generation)
+            )
         options = EvalOptions(limit=config.output.test_limit, base_template=config.output.base_template)
         try:
             results = evaluate_run(loaded, options)

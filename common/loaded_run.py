@@ -46,7 +46,7 @@ def load_run(path: str | Path, engine_name: str = "auto") -> LoadedRun:
         )
     model = resolve_model(config.model.model)
     tokenizer = load_tokenizer(model.directory)
-    stored = read_adapter(run.adapter)
+    stored = read_adapter(run.adapter, model.shape)
     name, _ = choose_engine(engine_name)
     lora = dataclasses.replace(lora_spec(config), dropout=0.0)
     engine = load_engine(name, engine_spec(config, model, lora))

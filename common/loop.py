@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -181,17 +181,19 @@ class TrainingLoop:
         try:
             return self.engine.step(batches, learning_rate)
         except NonFiniteError as error:
-            ids = [i for batch in batches for i in batch.ids]
-            write_json(
-                self.run.path / "nonfinite.json",
-                {"step": step + 1, "learning_rate": learning_rate, "ids": ids, "problem": str(error)},
-            )
-            raise NonFiniteError(
-                f"step {step + 1}: {error}. The optimizer was not touched; the examples are named in "
-                f"{self.run.path / 'nonfinite.json'} (first: {', '.join(ids[:3])}). Try a lower --learning-rate "
-                f"(now {learning_rate:.2g}), --dtype float32, or look at those documents; "
-                f"then continue from the last checkpoint with --resume"
-            ) from None
+            self._stop_non_finite(str(error), step + 1, [i for batch in batches for i in batch.ids])
+
+    def _stop_non_finite(self, problem: str, step: int, ids: list[str]) -> NoReturn:
+        """Write nonfinite.json and raise: nothing after the last checkpoint is kept, the checkpoint itself is."""
+        learning_rate = self.schedule.at(max(0, step - 1))
+        record = self.run.path / "nonfinite.json"
+        write_json(record, {"step": step, "learning_rate": learning_rate, "ids": ids, "problem": problem})
+        shown = f" The examples are named in {record} (first: {', '.join(ids[:3])})." if ids else ""
+        raise NonFiniteError(
+            f"step {step}: {problem}. Training stopped there; the checkpoints in {self.run.checkpoints} stay.{shown} "
+            f"--resume would meet the same step again: start a new --run with a lower --learning-rate (now "
+            f"{learning_rate:.2g}) or --dtype float32, or without those documents"
+        )
 
     def _account(self, stats: StepStats, examples: Sequence[EncodedExample]) -> None:
         tokens = sum(len(item) for item in examples)
@@ -236,7 +238,10 @@ class TrainingLoop:
         began = time.monotonic()
         values: dict[str, float] = {}
         if self.dev_batches:
-            values["dev_loss"] = self.engine.evaluate(self.dev_batches).loss
+            loss = self.engine.evaluate(self.dev_batches).loss
+            if not math.isfinite(loss):
+                self._stop_non_finite(f"the dev loss after step {self.state.step} is {loss}", self.state.step, [])
+            values["dev_loss"] = loss
         if self.hooks.dev_rouge:
             values.update(self.hooks.dev_rouge())
         by = self.config.evaluation.keep_best_by
@@ -276,15 +281,9 @@ class TrainingLoop:
 
     def save(self) -> None:
         if self.is_main:
-            save_checkpoint(
-                self.run.checkpoints,
-                self.state,
-                self.engine,
-                self.lora,
-                self.config.model.model,
-                self.best,
-                self.config.output.keep_checkpoints,
-            )
+            self.run.sync_metrics()
+            model, keep = self.config.model.model, self.config.output.keep_checkpoints
+            save_checkpoint(self.run.checkpoints, self.state, self.engine, self.lora, model, self.best, keep)
 
     def _out_of_patience(self) -> bool:
         patience = self.config.evaluation.patience

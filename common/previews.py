@@ -9,7 +9,9 @@ from pathlib import Path
 from common.data.prompts import PromptFormat
 from common.engine import Engine, GenerationSpec
 from common.errors import DataError
+from common.files import disk_error
 from common.progress import note
+from common.report.safe_text import one_line
 from common.rundir import RunDirectory
 from common.settings import RunConfig
 from common.types import Example
@@ -49,10 +51,14 @@ def preview_hook(
 
     def show(step: int) -> None:
         texts = summarize_documents(engine, form, documents, spec)
-        with (run.path / "previews.jsonl").open("a", encoding="utf-8") as file:
-            for index, text in enumerate(texts):
-                note(f"step {step}, preview {index + 1}: {text}")
-                file.write(json.dumps({"step": step, "preview": index + 1, "summary": text}) + "\n")
+        for index, text in enumerate(texts):
+            note(f"step {step}, preview {index + 1}: {one_line(text)}")
+        rows = [{"step": step, "preview": index + 1, "summary": text} for index, text in enumerate(texts)]
+        try:
+            with run.previews.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(row) + "\n" for row in rows)
+        except OSError as error:
+            raise disk_error(run.previews, error) from None
 
     return show
 

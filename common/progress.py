@@ -9,13 +9,16 @@ import warnings
 from types import TracebackType
 from typing import Any
 
+from common.report.safe_text import visible
+
 LINE_EVERY_SECONDS = 15.0
 
 
 def note(message: str) -> None:
-    """One line on stderr, unless quiet; never mixed into a bar."""
+    """One line on stderr, unless quiet; never mixed into a bar. Control characters (of texts it quotes) are shown."""
     if quiet():
         return
+    message = visible(message)
     if sys.stderr.isatty():
         from tqdm import tqdm
 

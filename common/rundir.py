@@ -18,7 +18,7 @@ from typing import Any
 from common import config as configuration
 from common.data.prompts import PromptFormat, Template, read_template, write_template
 from common.errors import CheckpointError, ConfigError
-from common.files import disk_error, remove, write_atomically, write_json, write_text
+from common.files import disk_error, sync_tree, write_atomically, write_json, write_text
 from common.settings import RunConfig
 from common.tokenizer import TextTokenizer
 from common.version import VERSION
@@ -67,6 +67,10 @@ class RunDirectory:
         """Written when training has ended and adapter/ holds the chosen adapter."""
         return self.path / "finished.json"
 
+    @property
+    def previews(self) -> Path:
+        return self.path / "previews.jsonl"
+
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Append one object to metrics.jsonl. Raises CheckpointError when the disk refuses."""
         try:
@@ -77,21 +81,48 @@ class RunDirectory:
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Every complete row of metrics.jsonl; a last line that a crash cut short is left out."""
-        if not self.metrics.is_file():
-            return []
-        rows = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                continue
-        return rows
+        return _json_rows(self.metrics)
 
-    def drop_metrics_after(self, step: int) -> None:
-        """Remove rows past a restored step, so that they are not there twice."""
-        rows = [row for row in self.read_metrics() if row.get("step", 0) <= step]
+    def sync_metrics(self) -> None:
+        """Flush metrics.jsonl to the disk, so that no checkpoint is newer than the rows up to it."""
         if self.metrics.is_file():
-            write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+            try:
+                sync_tree(self.metrics)
+            except OSError as error:
+                raise disk_error(self.metrics, error) from None
+
+    def drop_rows_after(self, step: int) -> None:
+        """Remove rows of metrics.jsonl and previews.jsonl past a restored step, so that they are not there twice."""
+        for path in (self.metrics, self.previews):
+            if path.is_file():
+                rows = [row for row in _json_rows(path) if row.get("step", 0) <= step]
+                write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def refuse_links_out(self) -> None:
+        """Raise CheckpointError where an entry is a symbolic link to outside: writing would follow it there."""
+        if not self.path.is_dir():
+            return
+        home = self.path.resolve()
+        for entry in sorted(self.path.iterdir()):
+            if entry.is_symlink() and not entry.resolve().is_relative_to(home):
+                raise CheckpointError(
+                    f"{entry} is a link to {os.readlink(entry)}, outside the run directory, and would be written "
+                    "through; replace it by what it points to"
+                )
+
+
+def _json_rows(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
 
 
 def write_settings(run: RunDirectory, config: RunConfig, template: Template) -> None:
@@ -162,65 +193,3 @@ def prompt_format(
         truncation=prompt.truncation,
         model_name=config.model.model,
     )
-
-
-class RunLock:
-    """One process at a time in a run directory. The lock names its process, so that a crash leaves no lock behind.
-
-    A plain file made exclusively: works where file systems have neither hard links nor flock.
-    """
-
-    def __init__(self, run: RunDirectory) -> None:
-        self._path = run.path / "run.lock"
-
-    def __enter__(self) -> RunLock:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        for _ in range(2):
-            try:
-                with self._path.open("x", encoding="utf-8") as file:
-                    file.write(json.dumps(_own_identity()))
-                return self
-            except FileExistsError:
-                holder = _read_holder(self._path)
-                if _is_alive(holder):
-                    raise CheckpointError(
-                        f"{self._path.parent} is in use by process {holder.get('pid')} on {holder.get('host')}; "
-                        "wait for it, or choose another --run directory"
-                    ) from None
-                remove(self._path)
-            except OSError as error:
-                raise disk_error(self._path, error) from None
-        raise CheckpointError(f"{self._path} is contended by another process; try again")
-
-    def __exit__(self, *_: object) -> None:
-        if _read_holder(self._path) == _own_identity():
-            self._path.unlink(missing_ok=True)
-
-
-def _own_identity() -> dict[str, Any]:
-    import psutil
-
-    return {"pid": os.getpid(), "host": platform.node(), "started": psutil.Process().create_time()}
-
-
-def _read_holder(path: Path) -> dict[str, Any]:
-    try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
-        return holder if isinstance(holder, dict) else {}
-    except (OSError, ValueError):
-        return {}
-
-
-def _is_alive(holder: dict[str, Any]) -> bool:
-    """Whether the process that made the lock still runs; one of another machine counts as gone.
-
-    (A Colab machine that died leaves its lock on the Drive folder, and its name never comes back.)
-    """
-    import psutil
-
-    if holder.get("host") != platform.node():
-        return False
-    try:
-        return bool(abs(psutil.Process(int(holder["pid"])).create_time() - float(holder["started"])) < 1.0)
-    except (psutil.Error, KeyError, TypeError, ValueError):
-        return False

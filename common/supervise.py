@@ -21,12 +21,26 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from common.awake import keep_awake
+from common.child_stderr import ChildStderr
+from common.files import disk_error
 from common.progress import note
 
 MOST_RETRIES = 3
 OUT_OF_MEMORY_STATUS = 75  # EX_TEMPFAIL: the child caught an allocation failure itself
 _PARENT = "SUMKIT_SUPERVISOR"
 _REQUEST = "SUMKIT_RETRY"
+_OOM_COUNTERS = ("/proc/vmstat", "/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
+_MEMORY_SIGNS = (
+    "out of memory",
+    "outofmemory",
+    "insufficient memory",
+    "can't allocate memory",
+    "unable to allocate",
+    "malloc]",
+    "bad_alloc",
+)
+_WATCHDOG_SIGNS = ("gpu timeout error", "errortimeout", "impacting interactivity", "errorimpactinginteractivity")
 _RANK_VARIABLES = ("RANK", "MLX_RANK", "OMPI_COMM_WORLD_RANK")
 
 
@@ -47,9 +61,10 @@ def supervise(command: Sequence[str], run: Path) -> int:
     """
     for attempt in range(MOST_RETRIES + 1):
         killed_before = _oom_kills()
-        status = _run_child(command, attempt)
-        reason = _memory_reason(status, killed_before)
+        status, last_words = _run_child(command, attempt)
+        reason = memory_reason(status, last_words, _oom_kills() > killed_before)
         if reason is None:
+            _explain(status, run)
             return status if status >= 0 else 128 - status
         if attempt == MOST_RETRIES:
             note(
@@ -60,6 +75,15 @@ def supervise(command: Sequence[str], run: Path) -> int:
         note(f"sumkit: {reason}; trying again from the last checkpoint with half the micro-batch ({attempt + 1})")
         _record(run, {"attempt": attempt + 1, "reason": reason, "time": time.time()})
     raise AssertionError("the loop returns")
+
+
+def _explain(status: int, run: Path) -> None:
+    """A line for a child that was killed: it had no chance to say so itself."""
+    if status < 0:
+        name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+        saved = (run / "checkpoints").is_dir()
+        then = f"; continue with: sumkit train --run {run} --resume" if saved else "; nothing was saved yet"
+        note(f"sumkit: the training process was ended by {name}{then}")
 
 
 def retry_request() -> int:
@@ -85,69 +109,95 @@ def die_with_parent() -> None:
     threading.Thread(target=watch, name="supervisor-watch", daemon=True).start()
 
 
-def _run_child(command: Sequence[str], attempt: int) -> int:
+def _run_child(command: Sequence[str], attempt: int) -> tuple[int, str]:
+    """Exit status of one child, and the end of what it wrote to standard error (which is shown as it comes)."""
     environment = {**os.environ, _PARENT: str(os.getpid()), _REQUEST: str(attempt)}
-    child: subprocess.Popen[bytes] = subprocess.Popen(list(command), env=environment)
+    stderr = ChildStderr()
+    # In a process group of its own the child gets a Ctrl-C once, from us, wherever it was typed or sent to.
+    child: subprocess.Popen[bytes] = subprocess.Popen(
+        list(command), env=environment, stderr=stderr.fileno(), process_group=0
+    )
+    stderr.start()
+    keep_awake(child.pid)
 
     def forward(number: int, frame: FrameType | None) -> None:
-        # Ctrl-C in a terminal reaches the whole process group; a signal to the parent alone has to be passed on.
-        if child.poll() is None and not (number == signal.SIGINT and _shares_terminal(child.pid)):
+        if child.poll() is None:
             child.send_signal(number)
+
+    def pause(number: int, frame: FrameType | None) -> None:
+        child.send_signal(signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        child.send_signal(signal.SIGCONT)
 
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+        before[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, pause)
     try:
-        return child.wait()
+        status = child.wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
         if child.poll() is None:
             child.kill()
             child.wait()
+    return status, stderr.finish()
 
 
-def _shares_terminal(pid: int) -> bool:
-    """Whether a Ctrl-C typed now reaches the child by itself: both are in the terminal's foreground group."""
-    try:
-        return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgid(pid)
-    except OSError:
-        return False
+def memory_reason(status: int, last_words: str, system_killed: bool) -> str | None:
+    """Why a child's end means that memory ran out (or Metal's watchdog struck); None when it does not.
 
-
-def _memory_reason(status: int, killed_before: int) -> str | None:
-    """Why the child's end means that memory ran out; None when it does not."""
+    status         as subprocess reports it: negative for a signal
+    last_words     the end of what it wrote to standard error; an abort names its exception there
+    system_killed  whether the kernel counted another kill for lack of memory meanwhile
+    """
     if status == OUT_OF_MEMORY_STATUS:
         return "the device's memory ran out"
-    if status == -signal.SIGABRT and sys.platform == "darwin":
-        return "Metal stopped the process (out of memory or its watchdog)"
-    if status == -signal.SIGKILL and _oom_kills() > killed_before:
+    if status == -signal.SIGABRT:
+        if says_watchdog(last_words):
+            return "the GPU's watchdog stopped a step that took too long"
+        if says_out_of_memory(last_words):
+            return "the device's memory ran out and the process was aborted"
+    if status == -signal.SIGKILL and system_killed:
         return "the system killed the process for lack of memory"
     return None
 
 
 def _oom_kills() -> int:
-    """How many processes the kernel (this control group's, where it tells) has killed for lack of memory."""
+    """How many processes the kernel (and this control group, where it tells) has killed for lack of memory."""
     counts = []
-    for path, key in (("/proc/vmstat", "oom_kill"), ("/sys/fs/cgroup/memory.events", "oom_kill")):
+    for path in _OOM_COUNTERS:
         try:
             lines = Path(path).read_text(encoding="ascii").split("\n")
         except OSError:
             continue
-        counts += [int(line.split()[1]) for line in lines if line.startswith(f"{key} ")]
+        counts += [int(line.split()[1]) for line in lines if line.startswith("oom_kill ")]
     return sum(counts)
 
 
 def _record(run: Path, row: dict[str, Any]) -> None:
-    run.mkdir(parents=True, exist_ok=True)
-    with (run / "retries.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    path = run / "retries.jsonl"
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+    except OSError as error:
+        note(f"warning: {disk_error(path, error)}")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception of an engine means that an allocation failed, on the device or the host."""
-    text = str(error).lower()
+    text = str(error)
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError)
-        and any(sign in text for sign in ("out of memory", "can't allocate memory", "unable to allocate", "[malloc"))
+        isinstance(error, RuntimeError) and (says_out_of_memory(text) or says_watchdog(text))
     )
+
+
+def says_out_of_memory(text: str) -> bool:
+    """Whether an engine's message is about a failed allocation: torch's, MLX's, Metal's command buffer status 8."""
+    return any(sign in text.lower() for sign in _MEMORY_SIGNS)
+
+
+def says_watchdog(text: str) -> bool:
+    """Whether Metal reports that its watchdog ended a command buffer (status 2, or 14 where it slowed the screen)."""
+    return any(sign in text.lower() for sign in _WATCHDOG_SIGNS)

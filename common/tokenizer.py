@@ -166,7 +166,9 @@ def load_tokenizer(directory: Path) -> TextTokenizer:
     try:
         pretrained = AutoTokenizer.from_pretrained(str(directory), trust_remote_code=False)
     except Exception as error:  # the loader raises many kinds; each means that the files are not usable
-        raise ModelError(f"{directory}: the tokenizer cannot be loaded ({str(error).splitlines()[0]})") from None
+        raise ModelError(
+            f"{directory}: the tokenizer cannot be loaded ({(str(error) or repr(error)).splitlines()[0]})"
+        ) from None
     if not getattr(pretrained, "is_fast", False):
         raise ModelError(f"{directory}: the tokenizer has no tokenizer.json; convert it with transformers first")
     return TextTokenizer(pretrained)

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import signal
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from common.adapter import count_trainable, write_adapter
-from common.checkpoint import find_checkpoint, restore_engine
+from common.checkpoint import checkpoint_bytes, find_checkpoint, restore_engine, set_damaged_aside
 from common.config import read_config, to_dict
 from common.data.encode import EncodeReport, encode_examples
 from common.data.prompts import PromptFormat, Template, automatic_template, find_template
@@ -33,12 +30,14 @@ from common.engine import (
     load_engine,
 )
 from common.errors import CheckpointError, DataError
-from common.files import sha256_text, write_atomically, write_json
+from common.files import finish_interrupted, free_bytes, megabytes, remove, sha256_text, write_atomically, write_json
+from common.lock import RunLock
 from common.loop import Hooks, StepPlan, TrainingLoop
 from common.models import LocalModel, resolve_model
 from common.progress import detail, duration, note
-from common.rundir import RunDirectory, RunLock, prompt_format, write_environment, write_settings
+from common.rundir import RunDirectory, prompt_format, write_environment, write_settings
 from common.settings import RunConfig
+from common.signals import SignalCatcher
 from common.tokenizer import TextTokenizer, load_tokenizer
 from common.types import EncodedExample, Example, TrainState
 
@@ -175,19 +174,36 @@ def train_run(config: RunConfig, path: Path, resume: bool, requested_engine: str
     Raises CheckpointError when the directory holds another run, is in use, or differs in data or settings.
     """
     run = RunDirectory(path)
+    run.refuse_links_out()
     if run.finished_marker.is_file() and resume:
-        note(f"{path} is finished; nothing to do")
-        return Finished(run, find_state(run), trained_now=False)
+        state = find_state(run)
+        if not asks_for_more(config, read_config(run.config), state.step):
+            note(f"{path} is finished; nothing to do")
+            return Finished(run, state, trained_now=False)
+        note(f"{path} was finished after step {state.step}; more is asked for now, so training goes on")
     if run.config.is_file() and not resume:
         raise CheckpointError(f"{path} already holds a run; add --resume to continue it, or choose another --run")
     name, why = choose_engine(requested_engine)
     prepared = prepare(config)
     config = pinned(config, prepared, name)
     with RunLock(run):
+        finish_interrupted(run.path)
+        finish_interrupted(run.checkpoints)
         if run.config.is_file():
+            if not resume:
+                raise CheckpointError(f"{path} was just made a run by another process; choose another --run")
             refuse_changes(read_config(run.config), config, run, prepared.data_fingerprint)
+            remove(run.finished_marker)
+            remove(run.results)
         write_settings(run, config, prepared.template)
         return _train_locked(run, prepared, config, name, why)
+
+
+def asks_for_more(given: RunConfig, stored: RunConfig, finished_steps: int) -> bool:
+    """Whether a finished run is to go on: more steps than were made, or more epochs than were asked for."""
+    if given.training.steps:
+        return given.training.steps > max(finished_steps, stored.training.steps)
+    return not stored.training.steps and given.training.epochs > stored.training.epochs
 
 
 def pinned(config: RunConfig, prepared: Prepared, engine: EngineName) -> RunConfig:
@@ -208,7 +224,8 @@ def refuse_changes(stored: RunConfig, given: RunConfig, run: RunDirectory, finge
         f"  {group}.{name}: {old[group][name]!r} before, {new[group][name]!r} now"
         for group in new
         for name in new[group]
-        if old[group][name] != new[group][name] and not f"{group}.{name}".startswith(HARMLESS)
+        if old[group][name] != new[group][name]
+        and (f"{group}.{name}" == "output.engine" or not f"{group}.{name}".startswith(HARMLESS))
     ]
     if run.environment.is_file():
         before = json.loads(run.environment.read_text(encoding="utf-8")).get("data_fingerprint")
@@ -237,6 +254,7 @@ def _train_locked(run: RunDirectory, prepared: Prepared, config: RunConfig, name
         f"{prepared.model.shape.parameters:,}); ready in {duration(time.monotonic() - began)}"
     )
     write_environment(run, environment_of(engine, prepared, trainable))
+    warn_of_little_room(run, trainable, config)
     state, best = _restore(run, engine)
     plan = StepPlan(prepared.train_set, config)
     note(f"{plan.total_steps} steps in all, starting after step {state.step}; run directory {run.path}")
@@ -248,6 +266,14 @@ def _train_locked(run: RunDirectory, prepared: Prepared, config: RunConfig, name
         write_atomically(run.adapter, lambda aside: write_adapter(aside, chosen, lora, prepared.model.source))
         write_json(run.finished_marker, {"state": dataclasses.asdict(state)})
     return Finished(run, state, trained_now=True)
+
+
+def warn_of_little_room(run: RunDirectory, trainable: int, config: RunConfig) -> None:
+    """Say before the first step when the checkpoints that are kept, and the one being written, may not fit."""
+    needed = checkpoint_bytes(trainable) * (config.output.keep_checkpoints + 1) + 4 * trainable
+    free = free_bytes(run.config)
+    if free is not None and free < needed:
+        note(f"warning: {run.path}: checkpoints may take {megabytes(needed)}, {megabytes(free)} are free there")
 
 
 def environment_of(engine: Engine, prepared: Prepared, trainable: int) -> dict[str, Any]:
@@ -268,11 +294,15 @@ def _restore(run: RunDirectory, engine: Engine) -> tuple[TrainState, dict[str, A
     checkpoint, problems = find_checkpoint(run.checkpoints)
     for problem in problems:
         note(f"warning: {problem}")
+    step = checkpoint.state.step if checkpoint else 0
+    if engine.rank == 0:
+        set_damaged_aside(run.checkpoints, step)
+        run.drop_rows_after(step)
     if checkpoint is None:
-        run.drop_metrics_after(0)
+        if problems:
+            note("warning: no undamaged checkpoint is left; training starts again from step 0")
         return TrainState(), None
     restore_engine(engine, checkpoint)
-    run.drop_metrics_after(checkpoint.state.step)
     note(f"resuming from {checkpoint.directory}")
     return checkpoint.state, checkpoint.best
 
@@ -281,7 +311,12 @@ def find_state(run: RunDirectory) -> TrainState:
     """The state of a finished run."""
     import json
 
-    return TrainState(**json.loads(run.finished_marker.read_text(encoding="utf-8"))["state"])
+    try:
+        return TrainState(**json.loads(run.finished_marker.read_text(encoding="utf-8"))["state"])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(
+            f"{run.finished_marker}: damaged ({error}); delete it, and --resume goes on from the last checkpoint"
+        ) from None
 
 
 def make_hooks(
@@ -298,29 +333,3 @@ def make_hooks(
         track=tracker_hook(config, run),
         stop_signal=lambda: signals.received,
     )
-
-
-class SignalCatcher:
-    """Remembers the first SIGINT or SIGTERM, so that the step can finish; a second one ends the process at once."""
-
-    def __init__(self) -> None:
-        self.received = 0
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> SignalCatcher:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._on_signal)
-        return self
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        import os
-
-        if self.received:
-            os._exit(128 + number)
-        self.received = number
-        note("finishing this step, then saving; press Ctrl-C again to leave at once")
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)

@@ -8,10 +8,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from common.errors import SumkitError
-from common.progress import settle_libraries
+from common.files import FULL, GONE, disk_error
+from common.progress import note, settle_libraries
+from common.report.safe_text import visible
+from common.signals import Interrupted, InterruptOnSignal
 from common.supervise import OUT_OF_MEMORY_STATUS, die_with_parent, is_out_of_memory, retry_request
 
 if TYPE_CHECKING:
@@ -22,25 +26,50 @@ LEAST_TOKENS = 64
 
 def main(order: str) -> int:
     """Carry out one order; returns the exit status."""
+    with InterruptOnSignal():
+        try:
+            return _carry_out(json.loads(order))
+        except Interrupted as stop:
+            _say_how_to_go_on(Path(json.loads(order)["config"]["output"]["run"]))
+            return 128 + stop.number
+        except SumkitError as error:
+            _say(str(error))
+            return error.exit_code
+        except OSError as error:
+            if error.filename is None and error.errno not in (*FULL, *GONE):
+                raise
+            _say(str(disk_error(Path(str(error.filename or "a file")), error)))
+            return 1
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            _say(str(error).split("\n")[0] or "an allocation failed")
+            return OUT_OF_MEMORY_STATUS
+
+
+def _carry_out(wanted: dict[str, Any]) -> int:
     from common.config import resolve
     from common.journey import run_and_print
 
     settle_libraries()
-    wanted = json.loads(order)
     config = resolve(wanted["config"], "command line")
     retries = retry_request()
     if retries:
         config = with_smaller_batches(config, retries)
-    try:
-        return run_and_print(config, wanted["resume"] or retries > 0, wanted["style"])
-    except SumkitError as error:
-        print(f"sumkit: {error}", file=sys.stderr)
-        return error.exit_code
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        print(f"sumkit: {str(error).splitlines()[0]}", file=sys.stderr)
-        return OUT_OF_MEMORY_STATUS
+        tokens = config.training.micro_batch_tokens
+        note(f"micro-batches of at most {tokens} tokens now; an optimizer step still sees the same examples")
+    return run_and_print(config, wanted["resume"] or retries > 0, wanted["style"])
+
+
+def _say_how_to_go_on(run: Path) -> None:
+    if (run / "config.yaml").is_file():
+        _say(f"interrupted. Continue with: sumkit train --run {run} --resume")
+    else:
+        _say("interrupted before anything was written")
+
+
+def _say(message: str) -> None:
+    print(f"sumkit: {visible(message)}", file=sys.stderr, flush=True)
 
 
 def with_smaller_batches(config: RunConfig, halvings: int) -> RunConfig:

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from common.errors import CheckpointError
+from common.files import disk_error
 
 FILE_NAME = "engine_cuda.safetensors"
 
@@ -21,7 +22,7 @@ def save_state(directory: Path, state: Mapping[str, torch.Tensor]) -> None:
     try:
         save_file(copies, str(path))
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} cannot be written ({error}); is the disk full?") from None
+        raise disk_error(path, error, sum(value.nbytes for value in state.values())) from None
 
 
 def read_state(directory: Path, expected: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -83,7 +83,7 @@ class CudaEngine:
         if not (math.isfinite(norm) and math.isfinite(loss)):
             raise NonFiniteError(
                 f"loss sum {loss} and gradient norm {norm} in a step over {', '.join(_ids(batches)) or 'no examples'}; "
-                "weights are unchanged. Try a lower --learning-rate, or --dtype float32"
+                "the weights are unchanged (a lower --learning-rate or --dtype float32 may help)"
             )
         self._optimizer.update(learning_rate, clip_factor(norm, self.spec.optimizer.max_grad_norm) / scale)
         self._scaler.succeeded()

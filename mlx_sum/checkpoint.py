@@ -8,6 +8,7 @@ from pathlib import Path
 import mlx.core as mx
 
 from common.errors import CheckpointError
+from common.files import disk_error
 
 FILE_NAME = "engine_mlx.safetensors"
 
@@ -18,7 +19,7 @@ def save_state(directory: Path, state: Mapping[str, mx.array]) -> None:
     try:
         mx.save_safetensors(str(path), dict(state))
     except (RuntimeError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be written ({error}); is the disk full?") from None
+        raise disk_error(path, error, sum(value.nbytes for value in state.values())) from None
 
 
 def read_state(directory: Path, expected: Mapping[str, mx.array]) -> dict[str, mx.array]:

@@ -17,6 +17,7 @@ from common.cli.verbosity import add_verbosity
 from common.errors import SumkitError
 from common.nearest import nearest
 from common.progress import settle_libraries
+from common.report.safe_text import visible
 from common.version import VERSION
 
 COMMANDS: dict[str, str] = {
@@ -97,7 +98,7 @@ def run(command: click.Command, arguments: Sequence[str] | None = None, prog_nam
         error.show()
         return error.exit_code
     except SumkitError as error:
-        click.echo(f"sumkit: {error}", err=True)
+        click.echo(f"sumkit: {visible(str(error))}", err=True)
         return error.exit_code
     except click.exceptions.Exit as stop:
         return stop.exit_code
@@ -107,6 +108,13 @@ def run(command: click.Command, arguments: Sequence[str] | None = None, prog_nam
     except BrokenPipeError:
         # The reader of stdout went away (`sumkit … | head`): end quietly, and keep Python from flushing again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        click.echo(
+            f"sumkit: {error.filename}: {error.strerror}; check the path, its permissions and the disk", err=True
+        )
         return 1
 
 

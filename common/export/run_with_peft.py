@@ -30,7 +30,9 @@ def peft_answers(
         ) from None
     device = "cuda" if torch.cuda.is_available() else "cpu"
     kind = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[dtype]
-    bare: Any = transformers.AutoModelForCausalLM.from_pretrained(str(base), dtype=kind)
+    bare: Any = transformers.AutoModelForCausalLM.from_pretrained(
+        str(base), dtype=kind, use_safetensors=True, trust_remote_code=False
+    )
     bare = bare.to(device)
     try:
         model = peft.PeftModel.from_pretrained(bare, str(adapter)).eval()

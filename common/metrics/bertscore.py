@@ -63,10 +63,10 @@ def _load(model: str, layer: int | None) -> tuple[Any, Any, int]:
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
     try:
-        config = AutoConfig.from_pretrained(model)
+        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
         spaced = {"add_prefix_space": True} if config.model_type in _BYTE_LEVEL else {}
-        tokenizer = AutoTokenizer.from_pretrained(model, **spaced)
-        encoder = AutoModel.from_pretrained(model, use_safetensors=True).eval()
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False, **spaced)
+        encoder = AutoModel.from_pretrained(model, use_safetensors=True, trust_remote_code=False).eval()
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{model} cannot be loaded as an encoder for BERTScore: {str(error).splitlines()[0]}"

@@ -12,8 +12,9 @@ import pytest
 from common.adapter import read_adapter
 from common.checkpoint import find_checkpoint, load_checkpoint
 from common.errors import CheckpointError
+from common.lock import RunLock
 from common.loop import RunStopped
-from common.rundir import RunDirectory, RunLock
+from common.rundir import RunDirectory
 from common.training import train_run
 from tests.journey.conftest import ENGINES
 

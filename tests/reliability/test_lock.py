@@ -1,0 +1,106 @@
+"""One run per directory: refused while the holder lives, taken over when it died, also from another machine."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from common.errors import CheckpointError
+from common.lock import NAME, RunLock
+from common.rundir import RunDirectory
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from common.lock import RunLock
+from common.rundir import RunDirectory
+with RunLock(RunDirectory(Path(sys.argv[1]))):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+RACE = """
+import sys, time
+from pathlib import Path
+from common.errors import CheckpointError
+from common.lock import RunLock
+from common.rundir import RunDirectory
+while time.time() < float(sys.argv[2]):
+    pass
+try:
+    with RunLock(RunDirectory(Path(sys.argv[1]))):
+        time.sleep(2)
+        print("held")
+except CheckpointError as error:
+    print("refused")
+"""
+
+
+def test_a_living_holder_is_respected_and_a_killed_one_is_not(tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(CheckpointError, match=f"in use by process {holder.pid}"), RunLock(RunDirectory(tmp_path)):
+        pass
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert (tmp_path / NAME).is_file(), "the crash left its lock"
+    with RunLock(RunDirectory(tmp_path)):
+        assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()
+    assert not (tmp_path / NAME).exists()
+
+
+def test_of_many_that_find_a_stale_lock_at_once_one_gets_it(tmp_path):
+    stale = {"pid": 2**22 + 1, "host": os.uname().nodename, "started": 1.0}
+    (tmp_path / NAME).write_text(json.dumps(stale))
+    at = str(time.time() + 1.5)
+    racers = [
+        subprocess.Popen([sys.executable, "-c", RACE, str(tmp_path), at], stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    assert sorted(racer.communicate()[0].strip() for racer in racers) == ["held", *["refused"] * 3]
+
+
+def other_machine(path, beat=0):
+    lock = {"pid": 7, "host": "another-machine", "started": 1.0, "token": "t", "beat": beat}
+    (path / NAME).write_text(json.dumps(lock))
+
+
+def test_another_machine_that_is_silent_is_taken_over(tmp_path, capsys):
+    other_machine(tmp_path)
+    with RunLock(RunDirectory(tmp_path), silent_seconds=1.0):
+        assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()
+    said = capsys.readouterr().err
+    assert "another-machine; watching for 1 s" in said
+    assert "no sign of life" in said
+
+
+def test_another_machine_whose_heart_beats_is_respected(tmp_path):
+    other_machine(tmp_path)
+    threading.Timer(0.5, other_machine, (tmp_path, 1)).start()
+    with (
+        pytest.raises(CheckpointError, match="process 7 on another-machine"),
+        RunLock(RunDirectory(tmp_path), silent_seconds=5.0),
+    ):
+        pass
+
+
+def test_a_lock_untouched_for_hours_is_taken_over_at_once(tmp_path):
+    other_machine(tmp_path)
+    os.utime(tmp_path / NAME, (time.time() - 7200,) * 2)
+    began = time.monotonic()
+    with RunLock(RunDirectory(tmp_path)):
+        assert time.monotonic() - began < 5
+
+
+def test_the_holder_shows_that_it_lives(tmp_path):
+    with RunLock(RunDirectory(tmp_path), beat_seconds=0.05):
+        deadline = time.monotonic() + 10
+        while json.loads((tmp_path / NAME).read_text())["beat"] < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert not (tmp_path / NAME).exists()
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,103 @@
+"""The whole journey with networking cut off, and without an attempt to reach anything."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+JOURNEY = """
+import json, sys
+attempts = []
+def watch(event, arguments):
+    if event == "socket.connect" and isinstance(arguments[1], tuple) and arguments[1][0] not in ("127.0.0.1", "::1"):
+        attempts.append(repr(arguments[1]))
+    if event == "socket.getaddrinfo" and arguments[0] not in (None, "localhost", "127.0.0.1", "::1"):
+        attempts.append(repr(arguments[0]))
+sys.addaudithook(watch)
+from common.cli.main import group, run
+status = [run(group, command) for command in json.loads(sys.argv[1])]
+print(json.dumps({"status": status, "attempts": attempts}))
+"""
+
+
+def cut_off() -> list[str]:
+    """The beginning of a command that runs in a network namespace with the loopback device alone."""
+    for flags in ("-n", "-rn"):
+        command = ["unshare", flags, "sh", "-c", 'ip link set lo up 2>/dev/null; exec "$0" "$@"']
+        if (
+            shutil.which("unshare")
+            and subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0
+        ):
+            return command
+    pytest.skip("a network namespace needs Linux and the right to make one")
+
+
+def journey(tmp_path, tiny_model, tiny_data, engine, commands):
+    run = str(tmp_path / "run")
+    paths = {"run": run, "data": str(tiny_data), "model": str(tiny_model), "out": str(tmp_path)}
+    filled = [[part.format(**paths) for part in command.split()] for command in commands]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
+    environment |= {"SUMKIT_SUPERVISOR": str(os.getpid()), "HF_HOME": str(tmp_path / "hub")}
+    answer = subprocess.run(
+        [*cut_off(), sys.executable, "-c", JOURNEY, json.dumps(filled)],
+        capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    found = json.loads(answer.stdout.splitlines()[-1])
+    assert found["status"] == [0] * len(commands), answer.stderr
+    return found["attempts"], answer
+
+
+TRAIN = (
+    "train --data {data} --model {model} --run {run} --engine ENGINE --steps 2 --max-length 192 --max-new-tokens 4 "
+    "--test-limit 2 --base-template auto"
+)
+
+
+def test_nothing_leaves_the_machine_from_data_to_summaries(tmp_path, tiny_model, tiny_data):
+    (tmp_path / "note.txt").write_text("The council met the team on day 3 and said that 21 homes were safe.")
+    commands = [
+        "data {data} --model {model}",
+        TRAIN.replace("ENGINE", "cuda"),
+        "train --run {run} --resume --steps 3",
+        "eval {run} --limit 2 --json",
+        "summarize --run {run} {out}/note.txt",
+        "report {run}",
+        "compare {run} {run}",
+        "budget --flops 1e18",
+        "recipes",
+    ]
+    attempts, _ = journey(tmp_path, tiny_model, tiny_data, "cuda", commands)
+    assert attempts == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["mlx", "cuda"])
+def test_nothing_leaves_the_machine_whatever_the_engine(tmp_path, tiny_model, tiny_data, engine):
+    commands = [
+        TRAIN.replace("ENGINE", engine),
+        "plan --data {data} --model {model} --engine ENGINE".replace("ENGINE", engine),
+        "eval {run} --limit 2 --json",
+        "export {run} --to peft --out {out}/peft",
+        "export {run} --to merged --out {out}/merged",
+    ]
+    attempts, _ = journey(tmp_path, tiny_model, tiny_data, engine, commands)
+    assert attempts == []
+
+
+def test_a_model_that_is_not_here_is_said_to_be_missing_at_once(tmp_path, tiny_data):
+    command = [*cut_off(), sys.executable, "-m", "cuda_sum.train", "--data", str(tiny_data), "--model", "owner/name"]
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "hub")}
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    assert answer.returncode == 1
+    assert "owner/name is not on this machine and the Hub cannot be reached" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_trackers_are_off_unless_asked_for():
+    from common.settings import RunConfig
+
+    assert RunConfig().output.tracker == "none"
