@@ -20,9 +20,8 @@ def kill(engine: str, kills: int, seed: int) -> dict:
     return json.loads(answer.stdout)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_few_kills_change_nothing(engine):
-    assert kill(engine, 3, seed=1)["kills"] >= 3
+def test_a_few_kills_change_nothing():
+    assert kill("cuda", 3, seed=1)["kills"] >= 3
 
 
 @pytest.mark.slow

@@ -60,6 +60,7 @@ def test_a_signal_to_the_parent_reaches_the_child_once(tmp_path, tiny_model, tin
     assert list((run / "checkpoints").glob("step-*")), "one Ctrl-C saves"
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_a_bar_and_ctrl_c_typed_there_saves(tmp_path, tiny_model, tiny_data):
     main, side = pty.openpty()
     termios.tcsetwinsize(main, (40, 100))
@@ -111,6 +112,7 @@ def test_a_signal_while_data_is_prepared_ends_in_plain_words(tmp_path, tiny_mode
     assert not (run / "config.yaml").exists()
 
 
+@pytest.mark.slow
 def test_a_signal_during_the_final_evaluation_leaves_a_run_that_resume_completes(tmp_path, tiny_model, tiny_data):
     run, process = start(tmp_path, tiny_model, tiny_data, "--steps", 2, "--base-template", "same")
     wait_for(process, run / "finished.json")

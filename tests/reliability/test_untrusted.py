@@ -2,9 +2,6 @@
 
 import ast
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -56,41 +53,6 @@ def test_every_loader_of_models_says_that_code_is_not_trusted():
     assert len(loaders) >= 7
     for path, call in loaders:
         assert "trust_remote_code" in {keyword.arg for keyword in call.keywords}, path
-
-
-WATCHED = """
-import json, os, sys
-seen = []
-def watch(event, arguments):
-    if event == "pickle.find_class":
-        seen.append(f"{arguments[0]}.{arguments[1]}")
-    if event == "import" and arguments[0].split(".")[0] == "evil":
-        seen.append("evil")
-sys.addaudithook(watch)
-import torch
-original = torch.load
-torch.load = lambda *a, **k: seen.append("torch.load") or original(*a, **k)
-from common.cli.main import group, run
-status = [run(group, command) for command in json.loads(sys.argv[1])]
-print(json.dumps({"status": status, "seen": seen}))
-"""
-
-
-@pytest.mark.parametrize("engine", ["cuda", "mlx"])
-def test_a_whole_journey_unpickles_nothing(tmp_path, tiny_model, tiny_data, engine):
-    run = str(tmp_path / "run")
-    train = ["train", "--data", tiny_data, "--model", tiny_model, "--run", run, "--engine", engine, "--steps", 2,
-             "--max-length", 192, "--max-new-tokens", 4, "--test-limit", 2, "--base-template", "same"]  # fmt: skip
-    commands = [[*map(str, train)], ["train", "--run", run, "--resume", "--steps", "3"]]
-    environment = {**os.environ, "SUMKIT_SUPERVISOR": str(os.getpid())}  # in this process, where the hook is
-    answer = subprocess.run(
-        [sys.executable, "-c", WATCHED, json.dumps(commands)],
-        capture_output=True, text=True, check=False, env=environment,
-    )  # fmt: skip
-    assert answer.returncode == 0, answer.stderr
-    found = json.loads(answer.stdout.splitlines()[-1])
-    assert found["status"] == [0, 0], answer.stderr
-    assert found["seen"] == []
 
 
 def make_adapter(directory, tiny_model, change=None, **settings):
