@@ -98,6 +98,17 @@ def test_a_model_that_is_not_here_is_said_to_be_missing_at_once(tmp_path, tiny_d
     assert "Traceback" not in answer.stderr
 
 
+def test_a_wish_to_stay_offline_is_respected(tmp_path, tiny_data):
+    command = ["train", "--data", str(tiny_data), "--model", "owner/name", "--run", str(tmp_path / "run")]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub"), "SUMKIT_SUPERVISOR": "1"}
+    answer = subprocess.run(
+        [sys.executable, "-c", JOURNEY, json.dumps([command])],
+        capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+    assert json.loads(answer.stdout.splitlines()[-1]) == {"status": [1], "attempts": []}, answer.stderr
+    assert "HF_HUB_OFFLINE is set" in answer.stderr
+
+
 def test_trackers_are_off_unless_asked_for():
     from common.settings import RunConfig
 
