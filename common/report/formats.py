@@ -28,21 +28,18 @@ METRIC_LABELS = {
 }
 OTHER_LABELS = {
     "perplexity": "perplexity of the references",
-    "words": "words",
-    "length_ratio": "words for each of the reference",
-    "sentences": "sentences",
-    "repeated_3grams": "repeated runs of 3 words, %",
+    "length_ratio": "length ratio, summary to reference",
+    "repeated_3grams": "repeated trigrams, %",
     "longest_repeat": "longest loop, times",
-    "coverage": "words in copied fragments, %",
-    "density": "copied fragment of a word, words",
-    "compression": "words of document for each",
-    "novel_1grams": "new words, %",
-    "novel_2grams": "new word pairs, %",
-    "novel_3grams": "new runs of 3, %",
-    "novel_4grams": "new runs of 4, %",
-    "unsupported_claims": "unsupported claims in each",
-    "with_unsupported": "with unsupported claims, %",
-    "empty": "empty",
+    "coverage": "coverage: copied words, %",
+    "density": "density: words in a copied fragment",
+    "compression": "compression, document to summary",
+    "novel_1grams": "novel words, %",
+    "novel_2grams": "novel bigrams, %",
+    "novel_3grams": "novel trigrams, %",
+    "novel_4grams": "novel 4-grams, %",
+    "unsupported_claims": "unsupported claims in a summary",
+    "with_unsupported": "summaries with unsupported claims, %",
 }
 QUALITY_METRICS = tuple(METRIC_LABELS)
 ROUGE_METRICS = QUALITY_METRICS[:3]

@@ -87,8 +87,14 @@ def other_measures(results: Mapping[str, Any]) -> Table | None:
     for measure in measures:
         cells = [read_interval(systems[name].get(measure)) for name in names]
         if any(cells):
-            rows.append((metric_label(measure), *(quantity(cell.mean) if cell else "–" for cell in cells)))
+            rows.append((metric_label(measure), *(_measured(cell) if cell else "–" for cell in cells)))
     return Table(("measure", *map(system_label, names)), tuple(rows)) if rows else None
+
+
+def _measured(value: Interval) -> str:
+    """One decimal from 10 on, two below, none for whole numbers."""
+    digits = 0 if value.mean == int(value.mean) else 1 if abs(value.mean) >= 10 else 2
+    return f"{decimal(value.mean, digits)} {value.bounds}".rstrip()
 
 
 def overlap_table(results: Mapping[str, Any]) -> Table | None:

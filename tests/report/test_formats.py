@@ -70,7 +70,7 @@ def test_measures_without_a_column_of_their_own_have_a_table() -> None:
     table = other_measures({"systems": {"tuned": {"rouge1": 1.0, "coverage": {"mean": 88.5}}, "base": {"empty": 3}}})
     assert table is not None
     assert table.columns == ("measure", "fine-tuned", "untuned")
-    assert table.rows == (("words in copied fragments, %", "88.5", "–"), ("empty", "–", "3"))
+    assert table.rows == (("coverage: copied words, %", "88.5", "–"), ("empty", "–", "3"))
 
 
 def test_stop_reasons_are_counted_from_predictions_where_results_are_missing() -> None:
