@@ -24,7 +24,7 @@ from common.evaluate import (
 )
 from common.evaluation_results import overlap_facts, results_of, write_evaluation
 from common.loaded_run import LoadedRun
-from common.progress import note
+from common.progress import detail, note
 from common.settings import RunConfig
 from common.training import generation_spec, subset
 from common.types import Example
@@ -94,7 +94,7 @@ def evaluate_run(loaded: LoadedRun, options: EvalOptions, out: Path | None = Non
     }
     results = results_of(dataclasses.replace(evaluation, facts=facts))
     for remark in results["notes"]:
-        note(remark)
+        detail(remark)  # they stay in results.json
     write_evaluation(out or loaded.run.path, evaluation, results)
     return results
 
