@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -14,10 +15,21 @@ from common.version import VERSION
 from tests.docs.place import ROOT, environment, put_hub_models
 
 
+def tracked(*below: str) -> list[str]:
+    """Paths of the files that belong to the repository."""
+    listed = subprocess.run(["git", "ls-files", *below], cwd=ROOT, capture_output=True, text=True, check=True)
+    return listed.stdout.split()
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
+    """Built from a copy: a build leaves folders beside its source that a later one would pack."""
+    source = tmp_path_factory.mktemp("source")
+    for name in tracked():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, source / name)
     directory = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", directory, ROOT]
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", directory, source]
     built = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     (found,) = directory.glob("sumkit-*.whl")
@@ -27,10 +39,7 @@ def wheel(tmp_path_factory) -> Path:
 @pytest.mark.slow
 def test_the_wheel_holds_every_module_and_data_file_and_nothing_else(wheel):
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    tracked = subprocess.run(
-        ["git", "ls-files", "common", "mlx_sum", "cuda_sum"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert packed == set(tracked.stdout.split())
+    assert packed == set(tracked("common", "mlx_sum", "cuda_sum"))
     assert {f"{package}/py.typed" for package in ("common", "mlx_sum", "cuda_sum")} <= packed
     assert wheel.name.startswith(f"sumkit-{VERSION}-")
 
@@ -42,7 +51,8 @@ def test_the_wheel_in_an_empty_environment_checks_plans_and_trains(wheel, tmp_pa
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     python = venv / "bin" / "python"
     install = [python, "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel]
-    subprocess.run([str(part) for part in install], check=True)
+    outside = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([str(part) for part in install], env=outside, check=True)
     put_hub_models(tmp_path)
     work = tmp_path / "work"
     work.mkdir()
