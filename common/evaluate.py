@@ -58,9 +58,7 @@ def generate_predictions(
     engine: Engine, form: PromptFormat, examples: Sequence[Example], spec: GenerationSpec, label: str
 ) -> list[Prediction]:
     """Summaries under the ids of their documents, in input order; a failed one has stop reason `error`."""
-    prompts = [
-        prompt.tokens for prompt in form.prompts([example.document for example in examples], spec.max_new_tokens)
-    ]
+    prompts = [prompt.tokens for prompt in form.example_prompts(examples, spec.max_new_tokens)]
     with Progress(len(prompts), label) as progress:
         generations = engine.generate(prompts, spec, lambda index, generation: progress.advance())
     return [

@@ -29,7 +29,7 @@ def dev_rouge_hook(
     def score() -> dict[str, float]:
         from common.metrics.rouge import rouge_scores
 
-        texts = summarize_documents(engine, form, [example.document for example in sample], spec)
+        texts = summarize_examples(engine, form, sample, spec)
         scores = rouge_scores(texts, [example.all_references for example in sample])
         return {name: float(scores.fmeasure[name].mean()) for name in ("rouge1", "rouge2", "rougeL")}
 
@@ -47,10 +47,10 @@ def preview_hook(
     """Shows summaries of fixed documents and keeps them in previews.jsonl; None when not asked for."""
     if not config.evaluation.preview_every:
         return None
-    documents = preview_documents(config, dev)
+    documents = preview_examples(config, dev)
 
     def show(step: int) -> None:
-        texts = summarize_documents(engine, form, documents, spec)
+        texts = summarize_examples(engine, form, documents, spec)
         for index, text in enumerate(texts):
             note(f"step {step}, preview {index + 1}: {one_line(text)}")
         rows = [{"step": step, "preview": index + 1, "summary": text} for index, text in enumerate(texts)]
@@ -63,11 +63,11 @@ def preview_hook(
     return show
 
 
-def preview_documents(config: RunConfig, dev: Sequence[Example]) -> list[str]:
-    """The user's own documents (one a line, or JSONL with `document`), else the first dev documents."""
+def preview_examples(config: RunConfig, dev: Sequence[Example]) -> list[Example]:
+    """The user's own documents (one a line, or JSONL with `document`), else the first dev examples."""
     settings = config.evaluation
     if not settings.preview_prompts:
-        return [example.document for example in dev[: settings.preview_count]]
+        return list(dev[: settings.preview_count])
     path = Path(settings.preview_prompts)
     try:
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -78,12 +78,12 @@ def preview_documents(config: RunConfig, dev: Sequence[Example]) -> list[str]:
         raise DataError(f"--preview-prompts {path}: each line must be an object with `document` ({error})") from None
     if not documents:
         raise DataError(f"--preview-prompts {path}: holds no document")
-    return documents
+    return [Example(f"preview-{number}", text, "") for number, text in enumerate(documents, 1)]
 
 
-def summarize_documents(
-    engine: Engine, form: PromptFormat, documents: Sequence[str], spec: GenerationSpec
+def summarize_examples(
+    engine: Engine, form: PromptFormat, examples: Sequence[Example], spec: GenerationSpec
 ) -> list[str]:
-    """Summaries as text, in order."""
-    prompts = [prompt.tokens for prompt in form.prompts(documents, spec.max_new_tokens)]
+    """Summaries (of conversations, last turns) as text, in order."""
+    prompts = [prompt.tokens for prompt in form.example_prompts(examples, spec.max_new_tokens)]
     return [form.tokenizer.decode(item.tokens) for item in engine.generate(prompts, spec)]

@@ -63,9 +63,11 @@ def evaluate_run(loaded: LoadedRun, options: EvalOptions, out: Path | None = Non
     template_scores: dict[str, float] = {}
     if options.base:
         base_name = options.base_template
+        if base_name == "auto" and any(example.messages for example in examples):
+            base_name = "same"  # conversations have one form, the model's own chat template
         if base_name == "auto":
             base_name, template_scores = best_base_template(loaded.engine, loaded.format_for, sample, spec)
-        elif base_name == "same":
+        if base_name == "same":
             base_name = loaded.template.name
         base_form = loaded.prompt_format if base_name == loaded.template.name else loaded.format_for(base_name)
     evaluation = evaluate_systems(

@@ -15,6 +15,7 @@ from typing import Any
 
 from common.errors import ModelError
 
+TEMPLATE_DATE = "26 Jul 2024"  # for templates that show one (Llama 3): a prompt must not depend on the day it is made
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _INSTRUCT_NAME = re.compile(r"(instruct|chat|[-_]it)\b", re.IGNORECASE)
 
@@ -102,7 +103,7 @@ class TextTokenizer:
 
         try:
             text: str = self._pretrained.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=add_generation_prompt
+                messages, tokenize=False, add_generation_prompt=add_generation_prompt, date_string=TEMPLATE_DATE
             )
         except TemplateError as error:
             raise ModelError(f"the model's chat template cannot be filled in ({error})") from None

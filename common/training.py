@@ -131,7 +131,9 @@ def prepare(config: RunConfig) -> Prepared:
     model = resolve_model(config.model.model)
     tokenizer = load_tokenizer(model.directory)
     name = config.prompt.template
-    template = find_template(automatic_template(tokenizer, config.model.model) if name == "auto" else name)
+    conversations = any(example.messages for example in splits.train)
+    automatic = automatic_template(tokenizer, config.model.model, conversations)
+    template = find_template(automatic if name == "auto" else name)
     form = prompt_format(config, template, tokenizer, model.shape.context_tokens)
     train_examples = subset(splits.train, config.data.limit_train, config.training.seed)
     dev_examples = subset(splits.dev, config.data.limit_dev, config.training.seed)

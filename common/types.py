@@ -19,13 +19,26 @@ StopReason = Literal["eos", "length", "error"]
 
 
 @dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+
+
+@dataclass(frozen=True)
 class Example:
-    """One document with its human summary; `references` holds further accepted summaries (may be empty)."""
+    """One document with its human summary; `references` holds further accepted summaries (may be empty).
+
+    A conversation is one too: `messages` holds its turns, the last the assistant's, which is also the `summary`, and
+    `document` is what came before as text.
+    """
 
     id: str
     document: str
     summary: str
     references: tuple[str, ...] = ()
+    messages: tuple[Message, ...] = ()
 
     @property
     def all_references(self) -> tuple[str, ...]:

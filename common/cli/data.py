@@ -47,7 +47,8 @@ def command(path: str, plots: Path | None, as_json: bool, **flags: Any) -> None:
 
     config = config_from({**flags, "data": path})
     splits = load_splits(config.data, config.training.seed, require_train=False)
-    form = _prompt_format(config) if flags["model"] else None
+    conversations = any(example.messages for split in SPLITS for example in splits.get(split))
+    form = _prompt_format(config, conversations) if flags["model"] else None
     statistics = describe({split: splits.get(split) for split in SPLITS}, form)
     recommendation = recommend(next(iter(statistics.values())))
     written = _write_plots(statistics, plots) if plots else []
@@ -71,7 +72,7 @@ def command(path: str, plots: Path | None, as_json: bool, **flags: Any) -> None:
         click.echo(f"plot: {file}")
 
 
-def _prompt_format(config: RunConfig) -> PromptFormat:
+def _prompt_format(config: RunConfig, conversations: bool) -> PromptFormat:
     from common.data.prompts import automatic_template, find_template
     from common.models import resolve_model
     from common.rundir import prompt_format
@@ -80,7 +81,9 @@ def _prompt_format(config: RunConfig) -> PromptFormat:
     model = resolve_model(config.model.model)
     tokenizer = load_tokenizer(model.directory)
     name = config.prompt.template
-    template = find_template(automatic_template(tokenizer, config.model.model) if name == "auto" else name)
+    template = find_template(
+        automatic_template(tokenizer, config.model.model, conversations) if name == "auto" else name
+    )
     return prompt_format(config, template, tokenizer, model.shape.context_tokens)
 
 

@@ -1,7 +1,8 @@
 """Which columns hold the document, the summary, further references and the id.
 
 Names given by the user win; then `document` and `summary`; then the one column with a name in common use. Two
-candidates or none is an error that lists the columns and the flags, never a guess.
+candidates or none is an error that lists the columns and the flags, never a guess. A column of turns (`messages`,
+ShareGPT's `conversations`) is taken where neither was named and there are no such two columns.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from common.data.conversations import COLUMN_NAMES as CONVERSATION_NAMES
 from common.data.table import shown
 from common.errors import DataError
 from common.nearest import nearest
@@ -29,14 +31,20 @@ _LISTED = 20  # column names in a message
 
 @dataclass(frozen=True)
 class Columns:
-    """The chosen column names; `id` and `references` are empty where there is none."""
+    """The chosen column names; `id` and `references` are empty where there is none.
+
+    Where `conversation` names a column of turns, document and summary come out of it and have no column.
+    """
 
     document: str
     summary: str
     id: str = ""
     references: str = ""
+    conversation: str = ""
 
     def __str__(self) -> str:
+        if self.conversation:
+            return f"conversations from {shown(self.conversation)}"
         return f"document from {shown(self.document)}, summary from {shown(self.summary or self.references)}"
 
 
@@ -46,6 +54,9 @@ def choose_columns(found: Sequence[str], file: str, document: str = "", summary:
     Raises DataError when a given name is absent, or when no or several columns fit.
     """
     by_name = {_normal(name): name for name in reversed(found)}
+    turns = next((by_name[name] for name in CONVERSATION_NAMES if name in by_name), "")
+    if turns and not (document or summary) and not {DOCUMENT_NAMES[0], SUMMARY_NAMES[0]} <= by_name.keys():
+        return Columns("", "", _id_column(by_name), conversation=turns)
     references = by_name.get(REFERENCES_NAME, "")
     chosen_document = _given(document, found, file, "--document-column") or _recognised(
         by_name, DOCUMENT_NAMES, found, file, "document"
@@ -55,9 +66,13 @@ def choose_columns(found: Sequence[str], file: str, document: str = "", summary:
         chosen_summary = _recognised(by_name, SUMMARY_NAMES, found, file, "summary")
     if chosen_document in (chosen_summary, references):
         raise DataError(f"{file}: column {shown(chosen_document)} cannot be both document and summary")
-    identifier = next((by_name[name] for name in ID_NAMES if name in by_name), "")
+    identifier = _id_column(by_name)
     identifier = "" if identifier in (chosen_document, chosen_summary) else identifier
     return Columns(chosen_document, chosen_summary, identifier, "" if references == chosen_summary else references)
+
+
+def _id_column(by_name: dict[str, str]) -> str:
+    return next((by_name[name] for name in ID_NAMES if name in by_name), "")
 
 
 def _normal(name: str) -> str:

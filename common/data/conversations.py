@@ -1,25 +1,79 @@
-"""Prompt and answer pairs out of conversation data sets: single turns only, so that a pair stands by itself.
+"""Conversations out of data sets: turns as messages, and message forests as prompt and answer pairs.
 
-Knows nothing of where the rows come from.
+Two layouts of turns are read: `role` and `content` (a column named `messages`), and `from` and `value` (ShareGPT's,
+a column named `conversations`). Knows nothing of where the rows come from, nor of chat templates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+
+from common.types import Message
 
 Row = dict[str, Any]
 
+COLUMN_NAMES = ("messages", "conversations")
+ROLES = {
+    "system": "system", "developer": "system",
+    "user": "user", "human": "user", "prompter": "user",
+    "assistant": "assistant", "gpt": "assistant", "model": "assistant", "bot": "assistant", "chatgpt": "assistant",
+    "tool": "tool", "function": "tool", "observation": "tool",
+}  # fmt: skip
+_LABELS = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
 
-def single_turns(rows: Iterable[Row]) -> Iterator[Row]:
-    """Pairs from rows whose `conversations` list is one human turn and one answer (`from`, `value`), as in FineTome.
 
-    Conversations with a system message or further turns are left out: their answers lean on what a pair lacks.
+def read_messages(value: Any) -> tuple[Message, ...]:
+    """The turns of one conversation; what follows the last assistant turn is left out, since nothing answers it.
+
+    `value` is a list of turns, or (in CSV) such a list written as JSON. Raises ValueError, its text the problem, when
+    it is not one, a role is unknown, or no assistant speaks. A turn's content may be empty.
     """
-    for row in rows:
-        turns = row.get("conversations") or []
-        if [turn.get("from") for turn in turns] == ["human", "gpt"]:
-            yield {"document": turns[0].get("value"), "summary": turns[1].get("value")}
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise ValueError("is text, not a list of turns") from None
+    if not isinstance(value, list):
+        raise ValueError("is not a list of turns")
+    messages = [_message(turn, number) for number, turn in enumerate(value, 1)]
+    while messages and messages[-1].role != "assistant":
+        messages.pop()
+    if not messages:
+        raise ValueError("has no assistant turn")
+    return tuple(messages)
+
+
+def _message(turn: Any, number: int) -> Message:
+    if not isinstance(turn, dict):
+        raise ValueError(f"turn {number} is not an object with role and content")
+    name = turn.get("role") or turn.get("from")
+    role: Any = ROLES.get(str(name).lower())
+    if role is None:
+        known = ", ".join(ROLES)
+        raise ValueError(f"turn {number} has the role {name!r}; known are {known}")
+    content = turn.get("content") if "content" in turn else turn.get("value")
+    if isinstance(content, list):  # parts, as chat APIs have them; only text can be trained on
+        content = _joined_parts(content, number)
+    if not isinstance(content, str) and content is not None:
+        raise ValueError(f"turn {number} holds no text")
+    return Message(role, content or "")
+
+
+def _joined_parts(parts: list[Any], number: int) -> str:
+    if not all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in parts):
+        raise ValueError(f"turn {number} holds something other than text")
+    return "".join(part["text"] for part in parts)
+
+
+def context_text(messages: Sequence[Message]) -> str:
+    """What the last turn answers, as text for people, metrics and duplicates: a lone question as it is, else with
+    the speakers' names."""
+    before = messages[:-1]
+    if [message.role for message in before] == ["user"]:
+        return before[0].content
+    return "\n\n".join(f"{_LABELS[message.role]}: {message.content}" for message in before)
 
 
 def first_answers(rows: Iterable[Row], language: str = "en") -> Iterator[Row]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.data.prompts import PromptFormat
+from common.errors import ModelError
 from common.types import IGNORED_LABEL, EncodedExample, Example
 
 CHUNK = 2048  # examples encoded at once: bounds memory while the tokenizer's threads stay busy
@@ -24,7 +25,9 @@ class EncodeReport:
     cut_tokens: int = 0
     long_summaries: tuple[str, ...] = ()
     no_room: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
     max_summary_tokens: int = 0
+    refusal: str = ""
 
     def lines(self) -> list[str]:
         """Plain sentences for a person."""
@@ -36,6 +39,8 @@ class EncodeReport:
             said.append(f"{len(self.long_summaries)} examples left out: summary longer than {limit}")
         if self.no_room:
             said.append(f"{len(self.no_room)} examples left out: no document token fits beside the summary")
+        if self.refused:
+            said.append(f"{len(self.refused)} conversations left out: {self.refusal}")
         return said
 
 
@@ -47,7 +52,23 @@ def encode_examples(
     cut_examples = cut_tokens = 0
     long_summaries: list[str] = []
     no_room: list[str] = []
+    refused: dict[str, str] = {}
     for example, document_ids, summary_ids in _tokenized(examples, prompt_format):
+        if example.messages and prompt_format.chat:
+            try:
+                fitted = prompt_format.chat.fit(
+                    example.id, example.messages, prompt_format.max_length, prompt_format.max_summary_tokens
+                )
+            except ModelError as error:
+                refused[example.id] = str(error)
+                continue
+            if fitted.example is None:
+                (long_summaries if fitted.long_answer else no_room).append(example.id)
+                continue
+            cut_examples += fitted.cut_tokens > 0
+            cut_tokens += fitted.cut_tokens
+            encoded.append(fitted.example)
+            continue
         if len(summary_ids) > prompt_format.max_summary_tokens:
             long_summaries.append(example.id)
             continue
@@ -66,6 +87,8 @@ def encode_examples(
         cut_tokens=cut_tokens,
         long_summaries=tuple(long_summaries),
         no_room=tuple(no_room),
+        refused=tuple(refused),
+        refusal=next(iter(refused.values()), ""),
         max_summary_tokens=prompt_format.max_summary_tokens,
     )
     return encoded, report

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from common.data.conversations import first_answers, single_turns
+from common.data.conversations import first_answers
 from common.data.read_jsonl import read_jsonl
 from common.data.table import Table
 from common.errors import DataError
@@ -39,7 +39,7 @@ HUB_SETS: dict[str, HubSet] = {
     "samsum": HubSet("knkarthick/samsum"),
     "dialogsum": HubSet("knkarthick/dialogsum"),
     "oasst1": HubSet("OpenAssistant/oasst1", convert=first_answers),
-    "finetome": HubSet("mlabonne/FineTome-100k", convert=single_turns),
+    "finetome": HubSet("mlabonne/FineTome-100k"),
 }
 NAMES = ("demo", *HUB_SETS)
 

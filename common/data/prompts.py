@@ -13,9 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from common.data.chat import ChatFormat
 from common.errors import ConfigError
 from common.nearest import did_you_mean
 from common.tokenizer import TextTokenizer
+from common.types import Example
 
 FIELD = re.compile(r"\{(document|max_words)\}")
 _PLACEHOLDER = "\ue000document\ue001"  # private-use characters: no template text holds them
@@ -63,15 +65,20 @@ BUILT_IN: dict[str, Template] = {
 }
 
 
+CONVERSATION = Template("conversation", "{document}", join="", chat=True)
+
+
 def find_template(name: str) -> Template:
     """A built-in template by name, or a user's from a YAML file. Raises ConfigError naming what there is."""
     if name in BUILT_IN:
         return BUILT_IN[name]
+    if name == CONVERSATION.name:
+        return CONVERSATION
     if name.endswith((".yaml", ".yml")):
         return read_template(Path(name))
     raise ConfigError(
         f"template {name!r} is unknown{did_you_mean(name, BUILT_IN)}\n"
-        f"choose from {', '.join(BUILT_IN)}, or give a .yaml file"
+        f"choose from {', '.join((*BUILT_IN, CONVERSATION.name))}, or give a .yaml file"
     )
 
 
@@ -104,8 +111,10 @@ def write_template(template: Template, path: Path) -> None:
     path.write_text(yaml.safe_dump(asdict(template), sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def automatic_template(tokenizer: TextTokenizer, model_name: str) -> str:
-    """`chat` for instruct models, `direct` for base models."""
+def automatic_template(tokenizer: TextTokenizer, model_name: str, conversations: bool = False) -> str:
+    """`chat` for instruct models, `direct` for base models; conversations go through any chat template there is."""
+    if conversations and tokenizer.has_chat_template:
+        return CONVERSATION.name
     return "chat" if tokenizer.is_instruct(model_name) else "direct"
 
 
@@ -124,6 +133,7 @@ class PromptFormat:
     eos_ids   every token at which generation stops
     overhead  template tokens of a prompt, the document not counted
     markup    template text before and after the document, for programs that format the prompt themselves
+    chat      how conversations are formatted, by the model's chat template alone; None where the template uses none
     """
 
     def __init__(
@@ -139,6 +149,7 @@ class PromptFormat:
     ) -> None:
         self.template = template
         self.tokenizer = tokenizer
+        self.chat = ChatFormat(tokenizer) if template.chat else None
         self.max_length = max_length
         self.max_document_tokens = max_document_tokens
         self.max_summary_tokens = max_summary_tokens or max_length // 2
@@ -199,6 +210,19 @@ class PromptFormat:
         reserved = self.reserved(max_new_tokens)
         encoded = self.tokenizer.encode_texts([document.strip() for document in documents])
         return [self.prompt_from_ids(ids, reserved) for ids in encoded]
+
+    def example_prompts(self, examples: Sequence[Example], max_new_tokens: int) -> list[Prompt]:
+        """`prompts` for examples: of conversations, all before the last turn, as in training."""
+        whole = [example for example in examples if not (example.messages and self.chat)]
+        texts = iter(self.prompts([example.document for example in whole], max_new_tokens))
+        room = self.max_length - self.reserved(max_new_tokens)
+        found = []
+        for example in examples:
+            if example.messages and self.chat:
+                found.append(Prompt(*self.chat.fit_prompt(example.messages, room)))
+            else:
+                found.append(next(texts))
+        return found
 
     def summary_ids(self, summaries: Sequence[str]) -> list[list[int]]:
         """Token ids of summaries with the joining white space before and EOS after."""

@@ -6,18 +6,21 @@ and counted. Knows nothing of files, splits or duplicates.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 from common.data.cleaning import cleaned
 from common.data.columns import REFERENCES_NAME, Columns
+from common.data.conversations import context_text, read_messages
 from common.data.read_jsonl import kind_of
 from common.data.report import ReportBuilder
 from common.data.table import BadRow, Row, Table, shown
 from common.data.words import has_words
-from common.types import Example
+from common.types import Example, Message
 
 MAX_ID_LENGTH = 200
 
@@ -43,12 +46,15 @@ def to_examples(
         except _UnusableError as problem:
             report.bad([BadRow(table.file, row.place, str(problem))])
             continue
+        if any(not message.content for message in example.messages):
+            report.found("conversations with an empty turn", split, "dropped", example.id)
+            continue
         empty = "document" if not example.document else "summary" if not example.summary else ""
         if empty and empty_is_bad:
             report.bad([BadRow(table.file, row.place, f"has an empty {empty}; fill it in or delete the row")])
         elif empty:
             report.found(f"rows with an empty {empty}", split, "dropped", example.id)
-        elif not has_words(example.document, min_words):
+        elif not example.messages and not has_words(example.document, min_words):
             report.found(f"documents under {min_words} words", split, "dropped", example.id)
         else:
             examples.append(_with_unique_id(example, taken, split, report))
@@ -63,6 +69,8 @@ def _example(row: Row, columns: Columns, report: ReportBuilder) -> Example:
         changes.update(changed)
         return text
 
+    if columns.conversation:
+        return _conversation(row, columns, clean, changes, report)
     document = clean(_text(row, columns.document))
     found = _texts(row, columns.references) if columns.references in row.values else []
     summaries = _texts(row, columns.summary) if columns.summary else found
@@ -75,6 +83,20 @@ def _example(row: Row, columns: Columns, report: ReportBuilder) -> Example:
     if not identifier:
         identifier = content_id(document, summary) if document and summary else row.place
     return Example(identifier, document, summary, references)
+
+
+def _conversation(
+    row: Row, columns: Columns, clean: Callable[[str], str], changes: set[str], report: ReportBuilder
+) -> Example:
+    try:
+        turns = read_messages(_value(row, columns.conversation))
+    except ValueError as problem:
+        raise _UnusableError(f"{shown(columns.conversation)} {problem}") from None
+    messages = tuple(Message(turn.role, clean(turn.content)) for turn in turns)
+    identifier = clean(_identifier(row, columns.id)).replace("\n", " ")
+    report.cleaned(changes)
+    document, summary = context_text(messages), messages[-1].content
+    return Example(identifier or content_id(document, summary), document, summary, (), messages)
 
 
 def content_id(document: str, summary: str) -> str:
@@ -153,4 +175,4 @@ def _with_unique_id(example: Example, taken: dict[str, int], split: str, report:
         name = f"{example.id}-{taken[example.id]}"
         if name not in taken:
             taken[name] = 1
-            return Example(name, example.document, example.summary, example.references)
+            return dataclasses.replace(example, id=name)

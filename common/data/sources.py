@@ -155,7 +155,8 @@ def _to_sets(tables: Mapping[str, Sequence[Table]], settings: DataSettings, repo
 
 def _note_longer_summaries(sets: Sets, report: ReportBuilder) -> None:
     """Tell how many summaries are no shorter than their document; where most are, the columns may be swapped."""
-    lengths = [(len(example.summary), len(example.document)) for part in sets.values() for example in part]
+    pairs = [example for part in sets.values() for example in part if not example.messages]
+    lengths = [(len(example.summary), len(example.document)) for example in pairs]
     longer = sum(summary >= document for summary, document in lengths)
     if longer:
         swapped = "; are the columns swapped? name them with --document-column and --summary-column"

@@ -6,13 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pyarrow
 import pytest
 from pyarrow import parquet
 
-from common.data.conversations import first_answers, single_turns
+from common.data.conversations import first_answers
 from common.data.named import HUB_SETS, HubSet, find_hub_set, hub_tables
 from common.errors import DataError
 
@@ -72,18 +71,6 @@ def test_names_ids_and_configurations_are_told_apart() -> None:
     assert find_hub_set("owner/name") == HubSet("owner/name")
     assert find_hub_set("notes") is None
     assert find_hub_set("a/b/c") is None
-
-
-def test_single_turns_become_pairs_and_longer_talks_are_left_out() -> None:
-    human, answer = {"from": "human", "value": "Why is the sky blue?"}, {"from": "gpt", "value": "Rayleigh scattering."}
-    rows: list[dict[str, Any]] = [
-        {"conversations": [human, answer]},
-        {"conversations": [{"from": "system", "value": "Be brief."}, human, answer]},
-        {"conversations": [human, answer, human, answer]},
-        {"conversations": None},
-        {},
-    ]
-    assert list(single_turns(rows)) == [{"document": "Why is the sky blue?", "summary": "Rayleigh scattering."}]
 
 
 def test_the_preferred_answer_of_each_opening_prompt_is_taken() -> None:

@@ -226,7 +226,13 @@ def test_columns_differ_between_files_and_are_told(tmp_path: Path) -> None:
     _write(tmp_path / "dev.jsonl", [{"article": row["document"], "tldr": "s"} for row in _rows(3, seed=9)])
     splits = _load(tmp_path)
     assert "columns: document from 'article', summary from 'tldr'" in splits.report.lines()
-    assert splits.report.columns == {"document": "document", "summary": "summary", "id": "id", "references": ""}
+    assert splits.report.columns == {
+        "document": "document",
+        "summary": "summary",
+        "id": "id",
+        "references": "",
+        "conversation": "",
+    }
 
 
 def test_a_file_for_evaluation_is_taken_whole(tmp_path: Path) -> None:
