@@ -34,26 +34,29 @@ class Outcome:
     summary: dict[str, Any] = field(default_factory=dict)
 
 
-def launch(config: RunConfig, resume: bool, style: Style) -> int:
-    """Train, evaluate and print, in a supervised child where that helps; returns the exit status."""
+def launch(config: RunConfig, resume: bool, style: Style, adapt: bool = False, curve: bool = False) -> int:
+    """Train, evaluate and print, in a supervised child where that helps; returns the exit status.
+
+    `adapt`: take the plan's settings where the run would not fit. `curve`: train on nested subsets instead.
+    """
     from common.config import to_dict
     from common.supervise import should_supervise, supervise
 
     path = Path(config.output.run) if config.output.run else default_run_path(config)
     config = dataclasses.replace(config, output=dataclasses.replace(config.output, run=str(path)))
     if not should_supervise():
-        return run_and_print(config, resume, style)
-    order = json.dumps({"config": to_dict(config), "resume": resume, "style": style})
+        return run_and_print(config, resume, style, adapt, curve)
+    order = json.dumps({"config": to_dict(config), "resume": resume, "style": style, "adapt": adapt, "curve": curve})
     return supervise([sys.executable, "-m", "common.worker", order], path)
 
 
-def run_and_print(config: RunConfig, resume: bool, style: Style) -> int:
+def run_and_print(config: RunConfig, resume: bool, style: Style, adapt: bool = False, curve: bool = False) -> int:
     """Train and evaluate in this process and print the outcome on stdout."""
     import click
 
     from common.demo import before_and_after, next_commands
 
-    outcome = train_and_evaluate(config, resume)
+    outcome = (train_curve if curve else train_and_evaluate)(config, resume, adapt)
     if outcome.exit_code:
         return outcome.exit_code
     if style == "json":
@@ -68,11 +71,11 @@ def run_and_print(config: RunConfig, resume: bool, style: Style) -> int:
     return 0
 
 
-def train_and_evaluate(config: RunConfig, resume: bool = False) -> Outcome:
+def train_and_evaluate(config: RunConfig, resume: bool = False, adapt: bool = False) -> Outcome:
     """Train into the run directory; unless switched off, score the kept adapter and write the report."""
     path = Path(config.output.run) if config.output.run else default_run_path(config)
     try:
-        finished = train_run(config, path, resume, config.output.engine)
+        finished = train_run(config, path, resume, config.output.engine, adapt)
     except RunStopped as stop:
         note(f"saved at step {stop.step}. Continue with: sumkit train --run {path} --resume")
         return Outcome(128 + stop.signal_number)
@@ -91,6 +94,24 @@ def train_and_evaluate(config: RunConfig, resume: bool = False) -> Outcome:
         "results": results,
     }
     return Outcome(0, "\n".join(lines), summary)
+
+
+def train_curve(config: RunConfig, resume: bool = False, adapt: bool = False) -> Outcome:
+    """Train on nested subsets of growing size and project what more examples would bring."""
+    from common.budget.curve_file import read_curves
+    from common.budget.curve_report import curve_answers, curve_text
+    from common.learning_curve_run import train_learning_curve
+
+    path = Path(config.output.run) if config.output.run else default_run_path(config)
+    try:
+        points = train_learning_curve(config, path, resume, adapt)
+    except RunStopped as stop:
+        note(f"saved at step {stop.step}. Continue with: sumkit train --run {path} --resume")
+        return Outcome(128 + stop.signal_number)
+    answers = curve_answers(read_curves(path), [], None)
+    text = f"{curve_text(answers)}\n\nrun directory: {path}\nfor other sizes: sumkit budget --curve {path} --at N"
+    rows = [{"examples": size, "dev_loss": loss} for size, loss in points]
+    return Outcome(0, text, {"run": str(path), "points": rows, "curves": answers})
 
 
 def _results(config: RunConfig, finished: Finished) -> dict[str, Any] | None:

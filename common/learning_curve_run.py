@@ -10,10 +10,12 @@ import csv
 import dataclasses
 from pathlib import Path
 
-from common.budget.curve_file import RUN_FILE
+from common.budget.curve_file import RUN_FILE, SETTINGS_FILE
 from common.budget.learning_curve import MINIMUM_SIZES
+from common.config import write_yaml
 from common.data.sources import load_splits
 from common.errors import DataError
+from common.files import write_atomically
 from common.progress import note
 from common.settings import RunConfig
 from common.training import train_run
@@ -34,11 +36,13 @@ def subset_sizes(examples: int, points: int = POINTS) -> list[int]:
     return sizes[::-1]
 
 
-def train_learning_curve(config: RunConfig, path: Path, resume: bool = False) -> list[tuple[int, float]]:
+def train_learning_curve(
+    config: RunConfig, path: Path, resume: bool = False, adapt: bool = False
+) -> list[tuple[int, float]]:
     """Train on each subset below `path`; returns (examples, best dev loss) and writes them to learning_curve.csv.
 
-    With `resume`, finished sizes are not trained again. Raises DataError where there are too few examples, or none
-    in dev, and what training itself raises.
+    With `resume`, finished sizes are not trained again; `adapt` is as for `train_run`. Raises DataError where there
+    are too few examples, or none in dev, and what training itself raises.
     """
     splits = load_splits(config.data, config.training.seed)
     if not splits.dev:
@@ -46,9 +50,11 @@ def train_learning_curve(config: RunConfig, path: Path, resume: bool = False) ->
     available = min(len(splits.train), config.data.limit_train or len(splits.train))
     sizes = subset_sizes(available)
     points: list[tuple[int, float]] = []
+    path.mkdir(parents=True, exist_ok=True)
+    write_atomically(path / SETTINGS_FILE, lambda aside: write_yaml(config, aside))
     for number, size in enumerate(sizes, 1):
         note(f"learning curve: {size} examples ({number} of {len(sizes)})")
-        finished = train_run(_with_examples(config, size), path / f"n-{size}", resume, config.output.engine)
+        finished = train_run(_with_examples(config, size), path / f"n-{size}", resume, config.output.engine, adapt)
         if finished.state.best_value is None:
             raise DataError(f"{path / f'n-{size}'}: the run has no dev loss; train with --keep-best-by dev_loss")
         points.append((size, finished.state.best_value))

@@ -170,9 +170,12 @@ def default_run_path(config: RunConfig) -> Path:
     return Path("runs") / re.sub(r"[^a-z0-9.-]+", "-", "-".join(parts).lower())
 
 
-def train_run(config: RunConfig, path: Path, resume: bool, requested_engine: str = "auto") -> Finished:
+def train_run(
+    config: RunConfig, path: Path, resume: bool, requested_engine: str = "auto", adapt: bool = False
+) -> Finished:
     """Train into `path`. With `resume` continue from its newest good checkpoint, or start when there is none.
 
+    Says so beforehand where the run would not fit the device; with `adapt`, trains with what the plan would change.
     Raises CheckpointError when the directory holds another run, is in use, or differs in data or settings.
     """
     run = RunDirectory(path)
@@ -187,7 +190,11 @@ def train_run(config: RunConfig, path: Path, resume: bool, requested_engine: str
         raise CheckpointError(f"{path} already holds a run; add --resume to continue it, or choose another --run")
     name, why = choose_engine(requested_engine)
     prepared = prepare(config)
-    config = pinned(config, prepared, name)
+    from common.budget.planner import check_before_training
+
+    config, said = check_before_training(pinned(config, prepared, name), prepared, name, adapt)
+    for line in said:
+        note(line)
     with RunLock(run):
         finish_interrupted(run.path)
         finish_interrupted(run.checkpoints)

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.budget.curve_file import SETTINGS_FILE
 from common.errors import SumkitError
 from common.files import FULL, GONE, disk_error
 from common.progress import note, settle_libraries
@@ -58,11 +59,12 @@ def _carry_out(wanted: dict[str, Any]) -> int:
         config = with_smaller_batches(config, retries)
         tokens = config.training.micro_batch_tokens
         note(f"micro-batches of at most {tokens} tokens now; an optimizer step still sees the same examples")
-    return run_and_print(config, wanted["resume"] or retries > 0, wanted["style"])
+    resume = wanted["resume"] or retries > 0
+    return run_and_print(config, resume, wanted["style"], wanted["adapt"], wanted["curve"])
 
 
 def _say_how_to_go_on(run: Path) -> None:
-    if (run / "config.yaml").is_file():
+    if any((run / name).is_file() for name in ("config.yaml", SETTINGS_FILE)):
         _say(f"interrupted. Continue with: sumkit train --run {run} --resume")
     else:
         _say("interrupted before anything was written")

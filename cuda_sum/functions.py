@@ -1,7 +1,7 @@
 """Norm, rotary embedding, gated activation and causal attention as functions that keep little for the backward pass.
 
-Each equals the plain computation (weights are frozen, so only inputs have gradients). Knows no modules. No twin in
-the MLX engine, whose library has these fused; here torch.compile fuses them when asked to.
+Each equals the plain computation (weights are frozen, so only inputs have gradients). Knows no modules. The MLX
+engine's file of this name has fewer, because its library has fused ones; here torch.compile fuses them when asked.
 """
 
 from __future__ import annotations

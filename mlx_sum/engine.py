@@ -21,6 +21,7 @@ from common.types import Batch, EvalStats, Generation, StepStats
 from mlx_sum import device, distributed
 from mlx_sum.attention import use_blockwise_attention
 from mlx_sum.checkpoint import read_state, save_state
+from mlx_sum.feed_forward import use_frugal_feed_forward
 from mlx_sum.forward import target_states
 from mlx_sum.generate import generate
 from mlx_sum.lora import Adapter, attach_adapter, checked_weights
@@ -63,6 +64,7 @@ class MlxEngine:
             self.trainable_parameters = count_trainable(self.shape, spec.lora)
             if kind != "cuda":  # there MLX has a fused backward pass (cuDNN)
                 use_blockwise_attention(self.model)
+            use_frugal_feed_forward(self.model)
             if spec.gradient_checkpointing:
                 recompute_layers(self.model)
         self._optimizer = AdamW(spec.optimizer, self._weights)
@@ -173,7 +175,7 @@ class MlxEngine:
     def _accumulate(self, batches: Sequence[Batch], key: mx.array | None) -> tuple[mx.array, Arrays]:
         """Sum of nll and gradients over the micro-batches, at most one of them in flight on the device."""
         nll = mx.array(0.0)
-        gradients = {name: mx.zeros(value.shape) for name, value in self._weights.items()}
+        gradients: Arrays = {}
         keys = [None] * len(batches) if key is None else mx.random.split(key, len(batches) or 1)
         self.model.train()
         try:
@@ -183,12 +185,15 @@ class MlxEngine:
                 part_nll, part = self._gradient(self._weights, *arrays, batch_key)
                 if index:
                     mx.eval(gradients)
-                gradients = {name: value + part[name] for name, value in gradients.items()}
+                    part = {name: value + part[name] for name, value in gradients.items()}
+                gradients = part
                 nll = nll + part_nll
                 mx.async_eval(gradients, nll)
         finally:
             self.model.eval()
             self._bind()
+        if not batches:  # a rank may have none of a step's micro-batches
+            gradients = {name: mx.zeros(value.shape) for name, value in self._weights.items()}
         return nll, gradients
 
     def _check_batch(self, batch: Batch) -> None:

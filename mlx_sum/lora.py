@@ -18,6 +18,7 @@ import numpy as np
 from common.adapter import adapted_linears, check_adapter, initial_adapter, lora_a_name, lora_b_name
 from common.architecture import ModelShape
 from common.engine import LoraSpec
+from mlx_sum.functions import lora_product
 
 
 class LoraLinear(nn.Module):
@@ -33,14 +34,21 @@ class LoraLinear(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         """(..., in) -> (..., out), in the dtype of `x`: the small matrices are cast, never the activations."""
-        out = self.base(x)
         if not self.active:
-            return out
+            inactive: mx.array = self.base(x)
+            return inactive
+        kept = None
         if self._dropout_key is not None and self.dropout:
-            keep = mx.random.bernoulli(1.0 - self.dropout, x.shape, key=self._dropout_key)
-            x = mx.where(keep, x * (1.0 / (1.0 - self.dropout)), mx.array(0, x.dtype))
-        low = x @ self.lora_a.astype(x.dtype).T
-        return out + (self.scale * low) @ self.lora_b.astype(x.dtype).T
+            kept = mx.random.bernoulli(1.0 - self.dropout, x.shape, key=self._dropout_key)
+        return lora_product(
+            self.base,
+            x,
+            self.lora_a,
+            self.lora_b,
+            self.scale,
+            kept,
+            1.0 / (1.0 - self.dropout) if self.dropout else 1.0,
+        )
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.models import gemma, llama, phi, qwen2, qwen3
 from mlx_lm.utils import load_model as load_mlx_lm
 
@@ -211,13 +212,24 @@ class _Recomputed:
 def recompute(layer: Any, function: Callable[[mx.array], mx.array], x: mx.array) -> mx.array:
     """function(x), of which only x is kept for the backward pass. The layer's trainable weights are inputs as well:
     only so do gradients reach them.
-    """
 
-    def run(weights: dict[str, object], x: mx.array) -> mx.array:
-        layer.update(weights)
+    The layer runs again when the gradient of its output is there; `mx.checkpoint` (MLX 0.32) lets it run as soon as
+    the forward pass is over, which keeps several layers at once.
+    """
+    trainable = dict(tree_flatten(layer.trainable_parameters()))
+
+    def run(x: mx.array, *weights: mx.array) -> mx.array:
+        layer.update(tree_unflatten(list(zip(trainable, weights, strict=True))))
         return function(x)
 
-    return mx.checkpoint(run)(layer.trainable_parameters(), x)
+    def backward(primals: list[mx.array], cotangent: mx.array, output: mx.array) -> tuple[mx.array, ...]:
+        _, gradients = mx.vjp(run, mx.depends(list(primals), [cotangent]), [cotangent])
+        return tuple(gradients)
+
+    again: Any = mx.custom_function(run)
+    again.vjp(backward)
+    out: mx.array = again(x, *trainable.values())
+    return out
 
 
 def is_recomputed(layer: nn.Module) -> bool:

@@ -7,9 +7,9 @@ allowance; torch's are exact but for rounding. Knows nothing of weights, optimiz
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from common.adapter import adapted_linears
+from common.adapter import adapted_linears, count_trainable
 from common.architecture import ModelShape
 from common.engine import EngineName, LoraSpec
 
@@ -76,26 +76,25 @@ def _trained_layers(shape: ModelShape, lora: LoraSpec) -> int:
     return lora.layers or shape.layers
 
 
-# Numbers that MLX keeps for each token and layer, and those of one layer's backward pass beside them.
 @dataclass(frozen=True)
-class _MlxCosts:
+class _MlxBackward:
+    """What one layer's backward pass takes beside what was kept, in widths for each token; `again` where gradient
+    checkpointing has just run the layer's forward pass.
+
+    Measured, as the largest seen: MLX allocates for up to a hundred operations ahead of the one that it computes, and
+    frees what an operation used up only when that is done, so that this is more than the operations need by
+    themselves, and depends on how busy the machine is.
+    """
+
     hidden: float
-    keys: float
     wide: float
-    scores: float
-    backward_hidden: float
-    backward_wide: float
+    again_hidden: float
+    again_wide: float
 
 
-_MLX_GATED = _MlxCosts(hidden=7.6, keys=4.0, wide=4.55, scores=0.35, backward_hidden=5.8, backward_wide=6.0)
-_MLX_GELU_GATED = replace(_MLX_GATED, wide=5.9)  # Gemma's: the tanh form of GELU keeps one value more
-_MLX_PHI = _MlxCosts(hidden=8.0, keys=0.0, wide=5.2, scores=0.5, backward_hidden=15.0, backward_wide=0.9)
-# With gradient checkpointing MLX computes layers again ahead of the one whose gradient is due: how many at most.
-_MLX_RECOMPUTED_LAYERS = 2.0
-_MLX_ALLOWANCE = 1.02
-# In 16 bit, scores and norms are in float32; on a CPU, where norms are not fused, their float32 inputs are kept too.
-_MLX_16_BIT_KEPT = {"cpu": 1.27, "metal": 1.0, "cuda": 1.0}
-_MLX_16_BIT_BACKWARD = {"cpu": 2.1, "metal": 1.5, "cuda": 1.5}
+_MLX_GATED = _MlxBackward(hidden=10.0, wide=5.1, again_hidden=3.5, again_wide=5.5)
+_MLX_GELU_GATED = _MlxBackward(hidden=5.2, wide=8.0, again_hidden=3.5, again_wide=8.3)  # Gemma's takes more steps
+_MLX_PHI = _MlxBackward(hidden=12.5, wide=4.8, again_hidden=9.5, again_wide=5.1)
 MLX_CHUNK_LOGITS = 1 << 24
 TORCH_CHUNK_LOGITS = {"cpu": 1 << 23, "cuda": 1 << 25}
 
@@ -111,34 +110,65 @@ def following_logits(shape: ModelShape, target_rows: int, chunk: int) -> int:
 
 
 def mlx_step(shape: ModelShape, settings: MemorySettings, batch: MicroBatch) -> tuple[int, int]:
-    """Activations and head of one micro-batch on MLX, bytes. The last layer runs on target rows only, but for its
-    queries, keys and values, which count as part of the backward pass here."""
+    """Activations and head of one micro-batch on MLX, bytes.
+
+    The peak is where the backward pass enters the layer before the last one: everything is kept then, but no gradient
+    of the adapter exists except the last layer's. The last layer runs on target rows only, but for its queries, keys
+    and values.
+    """
     layer = _layer(shape, settings.lora)
-    costs = {"phi": _MLX_PHI, "gemma": _MLX_GELU_GATED}.get(shape.model_type, _MLX_GATED)
-    adapted = {linear.leaf for linear in adapted_linears(shape, settings.lora)}
-    hidden = (layer.hidden + layer.queries) / 2
-    scores = shape.heads * min(ATTENTION_BLOCK, batch.tokens) * 4 / settings.compute_bytes
-    kept = (
-        costs.hidden * hidden + costs.keys * layer.keys + costs.wide * layer.wide + costs.scores * scores + layer.ranks
-    )
-    # Inputs that only an adapter's gradient needs.
-    if not adapted & {"down_proj", "fc2"}:
-        kept -= layer.wide
-    if not adapted & {"gate_proj", "up_proj"} and shape.gated_mlp:
-        kept -= layer.hidden
-    if not adapted & {"q_proj", "k_proj", "v_proj"}:
-        kept -= layer.hidden
-    backward = costs.backward_hidden * hidden + costs.backward_wide * layer.wide
-    if settings.compute_bytes == 2:
-        kept, backward = kept * _MLX_16_BIT_KEPT[settings.kind], backward * _MLX_16_BIT_BACKWARD[settings.kind]
     layers, numbers = _trained_layers(shape, settings.lora), batch.padded_tokens * settings.compute_bytes
-    ahead = min(_MLX_RECOMPUTED_LAYERS, 0.75 * layers) * kept if settings.gradient_checkpointing else 0.0
-    below = layers * layer.hidden if settings.gradient_checkpointing else (layers - 1) * kept
-    activations = (below + ahead + backward) * numbers * _MLX_ALLOWANCE
+    attention, kept = _mlx_kept(shape, settings, batch)
+    costs = {"phi": _MLX_PHI, "gemma": _MLX_GELU_GATED}.get(shape.model_type, _MLX_GATED)
+    backward = costs.hidden * layer.hidden + costs.wide * layer.wide
+    if settings.gradient_checkpointing:
+        backward = costs.again_hidden * layer.hidden + costs.again_wide * layer.wide
+    if settings.compute_bytes == 2:  # five blocks of scores are float32 even then
+        backward += 5 * shape.heads * min(ATTENTION_BLOCK, batch.tokens)
+    below = (layers - 1) * (layer.hidden if settings.gradient_checkpointing else kept)
+    again = kept if settings.gradient_checkpointing else 0.0
+    trainable = count_trainable(shape, settings.lora)
+    in_layer = (below + again + backward) * numbers - 4 * trainable * (1 - 1 / layers)
+    at_the_end = (kept + backward) * numbers
+    activations = max(in_layer, at_the_end) if layers > 1 else (attention + backward) * numbers
     chunk = chunk_logits(shape, batch.target_rows, MLX_CHUNK_LOGITS)
     head = chunk * (12 if settings.compute_bytes == 4 else 16)
     head += following_logits(shape, batch.target_rows, chunk) * 8
-    return int(activations), int(max(0.0, head - ahead * numbers))  # nothing is computed again before the head is done
+    at_head = (below + attention) * numbers + head - 4 * trainable
+    return int(activations), int(max(0.0, at_head - activations))
+
+
+def _mlx_kept(shape: ModelShape, settings: MemorySettings, batch: MicroBatch) -> tuple[float, float]:
+    """Numbers that the attention part of a layer, and all of it, keep for each token until its backward pass."""
+    layer = _layer(shape, settings.lora)
+    adapted = {linear.leaf for linear in adapted_linears(shape, settings.lora)}
+    wider = 4 / settings.compute_bytes  # float32 among numbers of the compute dtype
+    attention: float = (
+        layer.hidden + layer.queries + 2 * layer.keys
+    )  # the layer's input, turned queries and keys, values
+    if adapted & ({"q_proj", "k_proj", "v_proj"} | (set() if shape.gated_mlp else {"fc1"})):
+        attention += layer.hidden
+    if batch.tokens > ATTENTION_BLOCK:  # the output and a normaliser for each query
+        attention += layer.queries + shape.heads * wider
+    else:
+        attention += shape.heads * batch.tokens
+    norms = 2 * layer.hidden if settings.kind == "cpu" and settings.compute_bytes == 2 else 0  # inputs in float32
+    attention += norms
+    if not shape.gated_mlp:  # Phi's queries are in float32
+        attention += layer.queries * (wider - 1)
+    if settings.kind == "cpu":  # sines and cosines of queries and of keys, which Metal computes again
+        attention += 2 * shape.head_dim * shape.partial_rotary_factor * wider / batch.rows
+    rest: float = layer.queries if adapted & {"o_proj", "dense"} else 0
+    if shape.gated_mlp:
+        rest += layer.hidden + norms + 2 * layer.wide
+        rest += layer.hidden if adapted & {"gate_proj", "up_proj"} else 0
+    else:
+        rest += layer.wide
+    rest += layer.wide if adapted & {"down_proj", "fc2"} else 0
+    if settings.lora.dropout:  # a byte for each input, whether it was dropped
+        inputs = {linear.leaf: linear.in_features for linear in adapted_linears(shape, settings.lora)}
+        rest += sum(inputs.values()) / settings.compute_bytes
+    return attention, attention + rest + layer.ranks
 
 
 def torch_step(shape: ModelShape, settings: MemorySettings, batch: MicroBatch) -> tuple[int, int]:

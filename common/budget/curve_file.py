@@ -14,6 +14,7 @@ from pathlib import Path
 from common.errors import DataError
 
 RUN_FILE = "learning_curve.csv"
+SETTINGS_FILE = "learning_curve.yaml"  # the settings of all its runs
 SIZE_COLUMNS = ("examples", "size", "train_examples", "train_size", "n", "d")
 LOSS_COLUMNS = ("loss", "dev_loss", "test_loss", "eval_loss", "validation_loss", "val_loss")
 NAME_COLUMNS = ("model", "name", "config name", "run")

@@ -25,8 +25,8 @@ from common.errors import UsageError
 from common.settings import RunConfig
 from common.training import Prepared, lora_spec
 
-# Settings that --auto leaves alone: they decide what is trained on, or with what.
-NOT_ADAPTED = {"max_length", "model", "quantize", "adapter_layers"}
+# Settings that --auto leaves alone: they decide which model is trained, and on which text.
+NOT_ADAPTED = {"max_length", "model"}
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def check_before_training(
 ) -> tuple[RunConfig, list[str]]:
     """The settings to train with, and what to tell: nothing where the run fits.
 
-    With `adapt`, changes that leave the data and the model as they are, and make the run fit, are applied.
+    With `adapt`, the changes that make the run fit are applied, unless they take another model or cut documents.
     """
     model = KnownModel(prepared.model.name, prepared.model.shape, prepared.model.directory, prepared.model.source)
     workload = Workload(lengths_of(prepared.train_set), "counted", prepared.report.cut_examples)

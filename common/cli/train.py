@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from common.budget.curve_file import SETTINGS_FILE
 from common.cli.completion import COMPLETIONS
 from common.cli.options import GroupedCommand, config_from, settings_options
 
@@ -21,6 +22,7 @@ Examples:
   {prog} --data notes.csv --epochs 3 --learning-rate 5e-4 --run runs/notes
   {prog} --data notes/ --run runs/notes --resume
   {prog} --recipe phi2-xsum-t4
+  {prog} --data notes/ --learning-curve --run runs/curve
 """
 
 
@@ -36,10 +38,17 @@ def command_for(engine: str | None) -> click.Command:
     @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file with settings.")
     @click.option("--recipe", metavar="NAME", shell_complete=COMPLETIONS["recipe"],
               help="Start from a published recipe (sumkit recipes lists them).")  # fmt: skip
+    @click.option("--auto", "adapt", is_flag=True,
+                  help="Where the run would not fit, train with what sumkit plan would change.")  # fmt: skip
+    @click.option("--learning-curve", "curve", is_flag=True,
+                  help="Train on growing subsets, and project what more examples would bring.")  # fmt: skip
     @click.option("--resume", is_flag=True, help="Continue the run in --run from its newest checkpoint.")
     @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON document.")
-    def train(config_file: Path | None, recipe: str | None, resume: bool, as_json: bool, **flags: Any) -> int:
-        return run(flags, config_file, recipe, resume, as_json, engine)
+    def train(
+        config_file: Path | None, recipe: str | None, adapt: bool, curve: bool, resume: bool, as_json: bool,
+        **flags: Any,
+    ) -> int:  # fmt: skip
+        return run(flags, config_file, recipe, resume, as_json, engine, adapt, curve)
 
     return train
 
@@ -54,21 +63,26 @@ def run(
     resume: bool = False,
     as_json: bool = False,
     engine: str | None = None,
+    adapt: bool = False,
+    curve: bool = False,
 ) -> int:
     """Train, evaluate if asked, report. Returns the exit status (130 or 143 after a signal)."""
     if resume and flags.get("run") and not config_file and not recipe:
-        flags = {**_stored_flags(Path(flags["run"])), **{k: v for k, v in flags.items() if v is not None}}
+        path = Path(flags["run"])
+        curve = curve or (path / SETTINGS_FILE).is_file()
+        flags = {**_stored_flags(path), **{k: v for k, v in flags.items() if v is not None}}
     config = config_from(flags, config_file, recipe, engine)
     from common.journey import launch
 
-    return launch(config, resume, "json" if as_json else "text")
+    return launch(config, resume, "json" if as_json else "text", adapt, curve)
 
 
 def _stored_flags(run: Path) -> dict[str, Any]:
     """The settings of an existing run as flags, so that `--run DIR --resume` alone continues it."""
     from common.config import load_yaml
 
-    if not (run / "config.yaml").is_file():
+    file = next((run / name for name in ("config.yaml", SETTINGS_FILE) if (run / name).is_file()), None)
+    if file is None:
         return {}
-    stored = load_yaml(run / "config.yaml")
+    stored = load_yaml(file)
     return {name: value for fields in stored.values() for name, value in fields.items()}
