@@ -20,6 +20,7 @@ from common.loop import RunStopped
 from common.progress import note
 from common.run_evaluation import EvalOptions, NothingHeldOutError, evaluate_run
 from common.settings import RunConfig
+from common.supervise import process_rank, should_supervise, supervise
 from common.training import Finished, default_run_path, train_run
 
 Style = Literal["text", "json", "demo"]
@@ -40,7 +41,6 @@ def launch(config: RunConfig, resume: bool, style: Style, adapt: bool = False, c
     `adapt`: take the plan's settings where the run would not fit. `curve`: train on nested subsets instead.
     """
     from common.config import to_dict
-    from common.supervise import should_supervise, supervise
 
     path = Path(config.output.run) if config.output.run else default_run_path(config)
     config = dataclasses.replace(config, output=dataclasses.replace(config.output, run=str(path)))
@@ -57,7 +57,7 @@ def run_and_print(config: RunConfig, resume: bool, style: Style, adapt: bool = F
     from common.demo import before_and_after, next_commands
 
     outcome = (train_curve if curve else train_and_evaluate)(config, resume, adapt)
-    if outcome.exit_code:
+    if outcome.exit_code or not outcome.summary:
         return outcome.exit_code
     if style == "json":
         click.echo(json.dumps(outcome.summary))
@@ -79,6 +79,8 @@ def train_and_evaluate(config: RunConfig, resume: bool = False, adapt: bool = Fa
     except RunStopped as stop:
         note(f"saved at step {stop.step}. Continue with: sumkit train --run {path} --resume")
         return Outcome(128 + stop.signal_number)
+    if process_rank() != 0:  # rank 0 scores and reports
+        return Outcome(0)
     gc.collect()
     results = _results(config, finished)
     state = finished.state

@@ -187,7 +187,8 @@ class TrainingLoop:
         """Write nonfinite.json and raise: nothing after the last checkpoint is kept, the checkpoint itself is."""
         learning_rate = self.schedule.at(max(0, step - 1))
         record = self.run.path / "nonfinite.json"
-        write_json(record, {"step": step, "learning_rate": learning_rate, "ids": ids, "problem": problem})
+        if self.is_main:
+            write_json(record, {"step": step, "learning_rate": learning_rate, "ids": ids, "problem": problem})
         shown = f" The examples are named in {record} (first: {', '.join(ids[:3])})." if ids else ""
         raise NonFiniteError(
             f"step {step}: {problem}. Training stopped there; the checkpoints in {self.run.checkpoints} stay.{shown} "

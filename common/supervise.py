@@ -39,6 +39,7 @@ _MEMORY_SIGNS = (
     "unable to allocate",
     "malloc]",
     "bad_alloc",
+    "memory allocation of",
 )
 _WATCHDOG_SIGNS = ("gpu timeout error", "errortimeout", "impacting interactivity", "errorimpactinginteractivity")
 _RANK_VARIABLES = ("RANK", "MLX_RANK", "OMPI_COMM_WORLD_RANK")
@@ -54,6 +55,11 @@ def should_supervise() -> bool:
     return not is_supervised() and not any(name in os.environ for name in _RANK_VARIABLES)
 
 
+def process_rank() -> int:
+    """This process's rank among those a launcher started; 0 without one. Rank 0 alone writes the run directory."""
+    return next((int(os.environ[name]) for name in _RANK_VARIABLES if name in os.environ), 0)
+
+
 def supervise(command: Sequence[str], run: Path) -> int:
     """Run `command` as a child until it ends well or for a reason other than memory; returns its exit status.
 
@@ -62,7 +68,7 @@ def supervise(command: Sequence[str], run: Path) -> int:
     for attempt in range(MOST_RETRIES + 1):
         killed_before = _oom_kills()
         status, last_words = _run_child(command, attempt)
-        reason = memory_reason(status, last_words, _oom_kills() > killed_before)
+        reason = memory_reason(status, last_words, _oom_kills() > killed_before, _address_space_limited())
         if reason is None:
             _explain(status, run)
             return status if status >= 0 else 128 - status
@@ -144,12 +150,13 @@ def _run_child(command: Sequence[str], attempt: int) -> tuple[int, str]:
     return status, stderr.finish()
 
 
-def memory_reason(status: int, last_words: str, system_killed: bool) -> str | None:
+def memory_reason(status: int, last_words: str, system_killed: bool, limited: bool = False) -> str | None:
     """Why a child's end means that memory ran out (or Metal's watchdog struck); None when it does not.
 
     status         as subprocess reports it: negative for a signal
     last_words     the end of what it wrote to standard error; an abort names its exception there
     system_killed  whether the kernel counted another kill for lack of memory meanwhile
+    limited        whether the address space is (ulimit -v); MLX on a CPU then crashes where an allocation fails
     """
     if status == OUT_OF_MEMORY_STATUS:
         return "the device's memory ran out"
@@ -158,9 +165,17 @@ def memory_reason(status: int, last_words: str, system_killed: bool) -> str | No
             return "the GPU's watchdog stopped a step that took too long"
         if says_out_of_memory(last_words):
             return "the device's memory ran out and the process was aborted"
+    if limited and status in (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT):
+        return "the process crashed under a limit on its address space, most likely for lack of memory"
     if status == -signal.SIGKILL and system_killed:
         return "the system killed the process for lack of memory"
     return None
+
+
+def _address_space_limited() -> bool:
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def _oom_kills() -> int:

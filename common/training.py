@@ -38,6 +38,7 @@ from common.progress import detail, duration, note
 from common.rundir import RunDirectory, prompt_format, write_environment, write_settings
 from common.settings import RunConfig
 from common.signals import SignalCatcher
+from common.supervise import process_rank
 from common.tokenizer import TextTokenizer, load_tokenizer
 from common.types import EncodedExample, Example, TrainState
 
@@ -186,7 +187,8 @@ def train_run(
             note(f"{path} is finished; nothing to do")
             return Finished(run, state, trained_now=False)
         note(f"{path} was finished after step {state.step}; more is asked for now, so training goes on")
-    if run.config.is_file() and not resume:
+    leads = process_rank() == 0
+    if leads and run.config.is_file() and not resume:
         raise CheckpointError(f"{path} already holds a run; add --resume to continue it, or choose another --run")
     name, why = choose_engine(requested_engine)
     prepared = prepare(config)
@@ -195,6 +197,8 @@ def train_run(
     config, said = check_before_training(pinned(config, prepared, name), prepared, name, adapt)
     for line in said:
         note(line)
+    if not leads:  # rank 0 holds the lock, compares and writes
+        return _train_locked(run, prepared, config, name, why)
     with RunLock(run):
         finish_interrupted(run.path)
         finish_interrupted(run.checkpoints)
@@ -262,8 +266,9 @@ def _train_locked(run: RunDirectory, prepared: Prepared, config: RunConfig, name
         f"{trainable:,} trainable parameters ({100 * trainable / prepared.model.shape.parameters:.2f} % of "
         f"{prepared.model.shape.parameters:,}); ready in {duration(time.monotonic() - began)}"
     )
-    write_environment(run, environment_of(engine, prepared, trainable))
-    warn_of_little_room(run, trainable, config)
+    if engine.rank == 0:
+        write_environment(run, environment_of(engine, prepared, trainable))
+        warn_of_little_room(run, trainable, config)
     state, best = _restore(run, engine)
     plan = StepPlan(prepared.train_set, config)
     note(f"{plan.total_steps} steps in all, starting after step {state.step}; run directory {run.path}")

@@ -51,6 +51,14 @@ def test_only_ends_for_lack_of_memory_are_taken_for_it(status, words, killed, re
     assert reason is None or reason in found
 
 
+def test_a_crash_counts_where_the_address_space_is_limited():
+    for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT):
+        assert memory_reason(-number, "", False, limited=False) is None
+        assert "address space" in (memory_reason(-number, "", False, limited=True) or "")
+    assert memory_reason(1, "", False, limited=True) is None
+    assert memory_reason(-signal.SIGTERM, "", False, limited=True) is None
+
+
 def test_exceptions_of_both_engines_are_recognised_and_others_are_not():
     import torch
 
