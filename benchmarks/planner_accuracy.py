@@ -1,6 +1,6 @@
 """Predicted peak memory against what the engines really took, over models, lengths, ranks, and settings.
 
-    python benchmarks/planner_accuracy.py [--engine mlx|cuda] [--only N]
+    python benchmarks/planner_accuracy.py [--engine mlx|cuda] [--dtype float32|auto] [--only N]
 
 MLX is measured by its own allocator (mlx.core.get_peak_memory, on the CPU too). The torch engine is measured by
 torch.cuda.max_memory_allocated where there is an NVIDIA GPU; on a CPU, whose allocator keeps no count, every tensor
@@ -127,12 +127,15 @@ def make_batch(case: Case, seed: int) -> Batch:
     return Batch(tokens, np.full(case.rows, case.tokens, np.int32), rows, targets, weights)
 
 
-def measure(case: Case, directory: Path, engine_name: Any) -> tuple[int, str, int, float]:
-    """Peak bytes of two steps, the kind of device, bytes of its compute dtype, and seconds of a step."""
+def measure(case: Case, directory: Path, engine_name: Any, dtype: str = "") -> tuple[int, str, int, float]:
+    """Peak bytes of two steps, the kind of device, bytes of its compute dtype, and seconds of a step.
+
+    `dtype` empty: float32 for the torch engine on a CPU, the same on every processor; else the engine's own choice.
+    """
     gc.collect()
     spec = EngineSpec(
         directory, quantize=case.quantize, lora=case.lora, gradient_checkpointing=case.checkpointing,
-        dtype="float32" if engine_name == "cuda" and not _has_gpu() else "auto",
+        dtype=dtype or ("float32" if engine_name == "cuda" and not _has_gpu() else "auto"),
     )  # fmt: skip
     engine = load_engine(engine_name, spec)
     batches = [make_batch(case, number) for number in range(case.micro_batches)]
@@ -208,13 +211,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", choices=["mlx", "cuda"], default="mlx")
     parser.add_argument("--only", type=int, default=len(CASES), help="measure the first N cases")
+    parser.add_argument("--dtype", default="", choices=["", "auto", "float32", "bfloat16"])
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for case in CASES[: options.only]:
             directory = build_model(case, Path(folder))
-            measured, kind, compute_bytes, seconds = measure(case, directory, options.engine)
-            settings = MemorySettings(options.engine, kind, case.quantize, compute_bytes, case.lora, case.checkpointing)
+            measured, kind, compute_bytes, seconds = measure(case, directory, options.engine, options.dtype)
+            settings = MemorySettings(
+                options.engine, kind, case.quantize, compute_bytes, case.lora, case.checkpointing,
+                accumulation=case.micro_batches > 1,
+            )  # fmt: skip
             batch = MicroBatch(case.rows, case.tokens, case.rows * case.targets)
             predicted = estimate_memory(read_shape(directory), settings, batch).training_bytes
             error = predicted / measured - 1
@@ -232,8 +239,9 @@ def main() -> None:
     how = "tensors followed" if options.engine == "cuda" and not _has_gpu() else "allocator's peak"
     print(f"{len(rows)} configurations ({how}): median error {median:.1%}, lowest {under:+.1%}, highest {over:+.1%}")
     write_result(
-        f"planner_accuracy_{options.engine}",
-        f"python benchmarks/planner_accuracy.py --engine {options.engine}",
+        f"planner_accuracy_{options.engine}" + (f"_{options.dtype}" if options.dtype else ""),
+        f"python benchmarks/planner_accuracy.py --engine {options.engine}"
+        + (f" --dtype {options.dtype}" if options.dtype else ""),
         rows,
         headline("median relative error of predicted peak memory", median, ALLOWED_MEDIAN, "the 10 % asked for",
                  lower_is_better=True),

@@ -16,13 +16,14 @@ from typing import Any
 
 from common.budget.devices import Device, this_device
 from common.budget.units import bytes_text
-from common.doctor_libraries import PACKAGES, Finding, check_library, check_versions, installed_versions
+from common.doctor_libraries import PACKAGES, Finding, Level, check_library, check_versions, installed_versions
 from common.engine import REQUIRED_MODULES, choose_engine
 from common.errors import EngineError
 from common.models import cache_directory, hub_offline, hub_reachable
 from common.presets import PRESETS
 
 LEAST_FREE_DISK = 5 * 2**30
+LEAST_FOR_A_RUN = 256 * 2**20  # two checkpoints of a small adapter and the results
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ def check_disk() -> list[Finding]:
         free = shutil.disk_usage(existing).free
         short = free < LEAST_FREE_DISK
         remedy = "free some space, or point HF_HOME and --run to another disk" if short else ""
-        findings.append(Finding(name, "warn" if short else "ok", f"{bytes_text(free)} free at {path}", remedy))
+        level: Level = "fail" if name == "disk for runs" and free < LEAST_FOR_A_RUN else "warn" if short else "ok"
+        findings.append(Finding(name, level, f"{bytes_text(free)} free at {path}", remedy))
     sizes = [directory_bytes(place) for place in (hub_cache(), cache_directory())]
     detail = f"{bytes_text(sizes[0])} in {hub_cache()}, {bytes_text(sizes[1])} in {cache_directory()}"
     return [*findings, Finding("cache", "ok", detail)]

@@ -118,3 +118,17 @@ def test_sizes_leave_links_out(tmp_path):
 def test_an_engine_that_does_not_exist_is_wrong_usage(capsys):
     assert run(group, ["doctor", "--engine", "abacus"]) == 2
     assert "abacus" in capsys.readouterr().err
+
+
+def test_little_room_is_noted_and_none_for_a_run_is_a_failure_with_its_remedy(monkeypatch):
+    def with_free(count: int) -> dict[str, str]:
+        usage = doctor.shutil.disk_usage("/")._replace(free=count)
+        with monkeypatch.context() as patch:
+            patch.setattr(doctor.shutil, "disk_usage", lambda path: usage)
+            findings = doctor.check_disk()
+        assert all(finding.remedy for finding in findings if finding.level != "ok")
+        return levels(findings)
+
+    assert with_free(2**40) == {"disk for runs": "ok", "disk for models": "ok", "cache": "ok"}
+    assert with_free(2**30) == {"disk for runs": "warn", "disk for models": "warn", "cache": "ok"}
+    assert with_free(2**20) == {"disk for runs": "fail", "disk for models": "warn", "cache": "ok"}
