@@ -91,6 +91,7 @@ def main() -> None:
             f"model {loaded.config.model.model}, {loaded.engine.device.compute_dtype}, at most "
             f"{ours.spec.max_new_tokens} new tokens, threads: "
             f"{os.environ.get('OMP_NUM_THREADS', 'all')}",
+            f"the machine was shared: load average {os.getloadavg()[0]:.1f} at the end",
         ],
         directory=arguments.out,
     )
