@@ -19,6 +19,7 @@ from common.report.tables import (
     other_measures,
     overlap_table,
     repeat_commands,
+    score_notes,
     score_table,
     settings_table,
     stop_table,
@@ -68,6 +69,7 @@ def _scores(content: ReportContent) -> list[str]:
         [
             _table(table),
             f"Means in percent with 95 % intervals; more is better.{words}" if rows else "",
+            _bullets(score_notes(content.run.results)) if rows else "",
             _without_overlap(content),
             _image(content, "scores"),
             _image(content, "differences"),

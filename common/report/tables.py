@@ -29,7 +29,7 @@ from common.report.verdict import REFERENCE_POINTS, Verdict
 STOP_REASONS = ("eos", "length", "error")
 STOP_LABELS = {"eos": "ended by itself", "length": "cut at the limit", "error": "failed"}
 # Keys of results.json and environment.json that have tables of their own.
-OWN_SECTION = ("systems", "differences", "stop_reasons", "training_data", "data_report", "overlap")
+OWN_SECTION = ("systems", "differences", "stop_reasons", "training_data", "data_report", "overlap", "notes")
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,12 @@ def other_measures(results: Mapping[str, Any]) -> Table | None:
         if any(cells):
             rows.append((metric_label(measure), *(_measured(cell) if cell else "–" for cell in cells)))
     return Table(("measure", *map(system_label, names)), tuple(rows)) if rows else None
+
+
+def score_notes(results: Mapping[str, Any]) -> list[str]:
+    """What a reader must know of how scores were made, as results.json states it."""
+    notes = results.get("notes")
+    return [str(note) for note in notes] if isinstance(notes, list) else []
 
 
 def _measured(value: Interval) -> str:
@@ -200,7 +206,7 @@ def facts_table(values: Mapping[str, Any], without: Sequence[str] = ()) -> list[
 def data_facts(run: RunFiles) -> list[tuple[str, str]]:
     """What is recorded about the data: settings, what encoding did to it, counts in results.json."""
     rows = [("data set", quantity(run.results.get("data") or run.setting("data.data")))]
-    for group in ("training_data", "data_report", "overlap"):
+    for group in ("training_data", "data_report", "overlap", "notes"):
         for source in (run.environment, run.results):
             words = group.replace("_", " ")
             found = facts_table(mapping(source.get(group)), without=("without_them",))

@@ -1,4 +1,4 @@
-"""Scored documents that were trained on: said under the verdict, and every score shown without them."""
+"""Scored documents that were trained on, and notes on scores: said, and every score shown without such documents."""
 
 import json
 from pathlib import Path
@@ -36,3 +36,12 @@ def test_without_overlap_nothing_is_said(tmp_path):
     content = gather(with_overlap(tmp_path, trained_on=0, trained_on_ids=[]))
     assert not any("training data" in text for text in content.verdict.warnings)
     assert "Without the documents" not in render_html(content)
+
+
+def test_what_a_reader_must_know_of_a_score_stands_under_the_table(tmp_path):
+    write_training(tmp_path)
+    results = write_evaluation(tmp_path)
+    (tmp_path / "results.json").write_text(json.dumps({**results, "notes": ["METEOR without <synonyms>."]}))
+    content = gather(tmp_path)
+    assert '<p class="note">METEOR without &lt;synonyms&gt;.</p>' in render_html(content)
+    assert "- METEOR without &lt;synonyms&gt;." in render_markdown(content)
