@@ -85,3 +85,21 @@ def test_a_damaged_end_marker_is_named(tmp_path, tiny_config):
     (run / "finished.json").write_text("{}")
     with pytest.raises(CheckpointError, match=r"finished\.json: damaged.*delete it"):
         train_run(tiny_config(run, steps=2, quantize="none"), run, resume=True, requested_engine="cuda")
+
+
+def test_a_retry_of_the_final_evaluation_has_its_smaller_batches(tmp_path, tiny_config, monkeypatch):
+    import common.journey as journey
+    from common.worker import with_smaller_batches
+
+    run, seen = tmp_path / "run", []
+    config = tiny_config(run, engine="cuda", steps=2, quantize="none", generation_batch_tokens=4096)
+    train_run(config, run, resume=False, requested_engine="cuda")
+
+    def look(loaded, options):
+        seen.append(loaded.config.generation.generation_batch_tokens)
+        raise journey.NothingHeldOutError("seen enough")
+
+    monkeypatch.setattr(journey, "evaluate_run", look)
+    for retries in (0, 1):
+        journey.train_and_evaluate(with_smaller_batches(config, retries), resume=True)
+    assert seen == [4096, 2048]
