@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.data.sources import SPLITS, Split, load_examples, load_splits
+from common.data.sources import SPLITS, Split, large_training_file, load_examples, load_held_out, load_splits
 from common.earlier_runs import earlier_predictions, name_runs
 from common.errors import DataError
 from common.evaluate import (
@@ -139,6 +139,9 @@ def training_overlap(config: RunConfig, examples: Sequence[Example]) -> list[int
     """Positions of examples whose document, exactly or nearly, was trained on; None where the training data is gone."""
     from common.data.duplicates import find_leaks, sketch
 
+    if large_training_file(config.data):
+        note("overlap with the training data was dropped when it was prepared; it is too large to look for it again")
+        return None
     try:
         trained = load_splits(config.data, config.training.seed).train
     except DataError as error:
@@ -162,7 +165,8 @@ def evaluation_examples(config: RunConfig, options: EvalOptions) -> tuple[list[E
         examples, _ = load_examples(options.data, settings, split, seed)
         chosen = subset(examples, options.limit, seed)
         return chosen, split, chosen[:TEMPLATE_SAMPLE]
-    splits = load_splits(settings, seed, require_train=False)
+    large = large_training_file(settings) and options.split != "train"
+    splits = load_held_out(settings) if large else load_splits(settings, seed, require_train=False)
     if not options.split and not splits.test and not splits.dev:
         raise NothingHeldOutError(
             f"{settings.data} has neither a test nor a dev set to score on; give `sumkit eval RUN --data` other "

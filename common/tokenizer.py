@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ModelError
+from common.files import sha256_text
 
 TEMPLATE_DATE = "26 Jul 2024"  # for templates that show one (Llama 3): a prompt must not depend on the day it is made
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -25,6 +26,7 @@ class TextTokenizer:
 
     eos_id       the token that ends a text for this model
     control_ids  every added token that is not mere white space; none of them can come out of `encode_text`
+    fingerprint  SHA-256 of the tokenizer: equal for tokenizers that cut texts alike
     bos_ids      what the model expects at the beginning of a text (empty or one token)
     """
 
@@ -32,6 +34,7 @@ class TextTokenizer:
         from tokenizers import Tokenizer
 
         self._pretrained = pretrained
+        self.fingerprint = sha256_text(pretrained.backend_tokenizer.to_str())
         full = json.loads(pretrained.backend_tokenizer.to_str())
         _remove_leading_space(full)
         added = [token for token in full.get("added_tokens", []) if token["content"].strip()]

@@ -18,7 +18,9 @@ from common.checkpoint import checkpoint_bytes, find_checkpoint, restore_engine,
 from common.config import read_config, to_dict
 from common.data.encode import EncodeReport, encode_examples
 from common.data.prompts import PromptFormat, Template, automatic_template, find_template
-from common.data.sources import Splits, load_splits
+from common.data.report import merge_reports
+from common.data.sources import Splits, large_training_file, load_held_out, load_splits
+from common.data.stored_set import store_training_file
 from common.engine import (
     Engine,
     EngineName,
@@ -33,7 +35,7 @@ from common.errors import CheckpointError, DataError
 from common.files import finish_interrupted, free_bytes, megabytes, remove, sha256_text, write_atomically, write_json
 from common.lock import RunLock
 from common.loop import Hooks, StepPlan, TrainingLoop
-from common.models import LocalModel, resolve_model
+from common.models import LocalModel, cache_directory, resolve_model
 from common.progress import detail, duration, note
 from common.rundir import RunDirectory, prompt_format, write_environment, write_settings
 from common.settings import RunConfig
@@ -128,7 +130,9 @@ def prepare(config: RunConfig) -> Prepared:
     """Load and encode the data for a model. Raises DataError, ModelError or ConfigError with the remedy."""
     if not config.data.data:
         raise DataError("no data: give --data a directory, a file or a data set name (`--data demo` is embedded)")
-    splits = load_splits(config.data, config.training.seed)  # before a model is downloaded: mistakes are cheapest here
+    large = large_training_file(config.data)
+    # before a model is downloaded: mistakes are cheapest here
+    splits = load_held_out(config.data) if large else load_splits(config.data, config.training.seed)
     model = resolve_model(config.model.model)
     tokenizer = load_tokenizer(model.directory)
     name = config.prompt.template
@@ -136,14 +140,23 @@ def prepare(config: RunConfig) -> Prepared:
     automatic = automatic_template(tokenizer, config.model.model, conversations)
     template = find_template(automatic if name == "auto" else name)
     form = prompt_format(config, template, tokenizer, model.shape.context_tokens)
-    train_examples = subset(splits.train, config.data.limit_train, config.training.seed)
     dev_examples = subset(splits.dev, config.data.limit_dev, config.training.seed)
-    train_set, report = encode_examples(train_examples, form)
+    train_set: Sequence[EncodedExample]
+    if large:
+        directory = cache_directory() / "prepared"
+        stored = store_training_file(large, config.data, form, directory, [*splits.dev, *splits.test])
+        train_set, report = stored.examples, stored.encode_report
+        fingerprint = sha256_text(stored.key + fingerprint_of(dev_examples))
+        data_report = merge_reports(config.data.data, [stored.data_report, splits.report])
+        splits = dataclasses.replace(splits, report=data_report)
+    else:
+        train_examples = subset(splits.train, config.data.limit_train, config.training.seed)
+        train_set, report = encode_examples(train_examples, form)
+        fingerprint = fingerprint_of(train_examples, dev_examples)
     dev_set, _ = encode_examples(dev_examples, form)
     if not train_set:
         reasons = [*report.lines()[1:], *splits.report.notes]
         raise DataError("\n  ".join([f"{config.data.data}: no training example is left", *reasons]))
-    fingerprint = fingerprint_of(train_examples, dev_examples)
     return Prepared(
         config, model, tokenizer, template, form, splits, train_set, dev_set, dev_examples, report, fingerprint
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.data.token_store import TokenStore
 from common.types import IGNORED_LABEL, Batch, EncodedExample, FloatArray
 
 WINDOW_STEPS = 64  # steps in one length-sorted window: lengths inside a step are then nearly equal
@@ -36,7 +37,7 @@ def plan_epoch(
     """
     generator = np.random.Generator(np.random.PCG64([seed, epoch]))
     order = generator.permutation(len(encoded))
-    lengths = np.array([len(item) for item in encoded], dtype=np.int64)
+    lengths = token_counts(encoded)
     window = batch_size * WINDOW_STEPS
     steps: list[list[int]] = []
     for start in range(0, len(order), window):
@@ -47,6 +48,13 @@ def plan_epoch(
         else:
             steps += [part[i : i + batch_size].tolist() for i in range(0, len(part), batch_size)]
     return [steps[i] for i in generator.permutation(len(steps))]
+
+
+def token_counts(encoded: Sequence[EncodedExample]) -> np.ndarray:
+    """Tokens of each example, (examples,) int64; a set on disk knows them without opening its examples."""
+    if isinstance(encoded, TokenStore):
+        return encoded.lengths
+    return np.array([len(item) for item in encoded], dtype=np.int64)
 
 
 def _cut_by_targets(part: np.ndarray, encoded: Sequence[EncodedExample], budget: int) -> list[list[int]]:

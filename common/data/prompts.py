@@ -175,6 +175,20 @@ class PromptFormat:
     def overhead(self) -> int:
         return len(self._before) + len(self._after)
 
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides how a document is encoded, as plain values: equal for equal encodings."""
+        return {
+            "before": self._before,
+            "after": self._after,
+            "join": self.template.join,
+            "eos_id": self.eos_id,
+            "max_length": self.max_length,
+            "max_document_tokens": self.max_document_tokens,
+            "max_summary_tokens": self.max_summary_tokens,
+            "truncation": self.truncation,
+            "tokenizer": self.tokenizer.fingerprint,
+        }
+
     def with_max_words(self, max_words: int) -> PromptFormat:
         """The prompt that asks for another number of words; the same one where the template names no number."""
         if max_words == self.max_words or "{max_words}" not in self.template.text:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,31 @@ def read_jsonl(path: Path) -> Table:
     except OSError as error:
         raise unreadable(path, error) from None
     return table
+
+
+def jsonl_parts(path: Path, rows: int, start_byte: int = 0, line: int = 1) -> Iterator[tuple[Table, int, int]]:
+    """A JSON Lines file as tables of `rows` lines, from a byte at which line number `line` begins.
+
+    With each table: the byte and the number of the line that follow it. Raises DataError like `read_jsonl`.
+    """
+    check_readable(path)
+    try:
+        with path.open("rb") as lines:
+            lines.seek(start_byte)
+            table, count = Table(str(path)), 0
+            for number, text in enumerate(lines, line):
+                if number == 1:
+                    check_encoding(text, table.file)
+                start_byte += len(text)
+                _read_line(table, number, text.removeprefix(codecs.BOM_UTF8 if number == 1 else b"").strip())
+                count += 1
+                if count == rows:
+                    yield table, start_byte, number + 1
+                    table, count = Table(str(path)), 0
+            if count:
+                yield table, start_byte, number + 1
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 def read_json(path: Path) -> Table:

@@ -84,6 +84,40 @@ def listed(rows: Sequence[BadRow], count: int) -> list[str]:
     return lines + ([f"  … and {count - len(rows):,} more"] if count > len(rows) else [])
 
 
+def report_from_dict(values: dict[str, Any]) -> DataReport:
+    """What `DataReport.to_dict` gave, also after it went through JSON."""
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    findings = tuple(Finding(**{**finding, "ids": tuple(finding["ids"])}) for finding in values["findings"])
+    return DataReport(**{**plain, "findings": findings, "bad_rows": tuple(BadRow(**row) for row in values["bad_rows"])})
+
+
+def merge_reports(source: str, reports: Sequence[DataReport]) -> DataReport:
+    """One report over readings of parts of a source: counts add up, ids and bad rows are the first few."""
+    found: dict[tuple[str, str, Literal["dropped", "kept"]], Finding] = {}
+    used: Counter[str] = Counter()
+    changes: Counter[str] = Counter()
+    for report in reports:
+        used.update(report.used)
+        changes.update(report.cleaned)
+        for new in report.findings:
+            key = (new.reason, new.split, new.action)
+            old = found.get(key, Finding(*key[:2], 0, (), new.action))
+            ids = (*old.ids, *new.ids)[:IDS_KEPT]
+            found[key] = dataclasses.replace(old, count=old.count + new.count, ids=ids)
+    bad = [row for report in reports for row in report.bad_rows]
+    return DataReport(
+        source=source,
+        rows_read=sum(report.rows_read for report in reports),
+        used=dict(used),
+        columns=next((report.columns for report in reports if report.columns), {}),
+        findings=tuple(found.values()),
+        bad_rows=tuple(bad[:BAD_ROWS_KEPT]),
+        bad_row_count=sum(report.bad_row_count for report in reports),
+        cleaned=dict(changes),
+        notes=tuple(dict.fromkeys(note for report in reports for note in report.notes)),
+    )
+
+
 class ReportBuilder:
     """Gathers what a `DataReport` holds."""
 

@@ -24,6 +24,8 @@ from common.nearest import nearest
 from common.settings import DataSettings
 from common.types import Example
 
+LARGE_BYTES = 256_000_000  # read into memory, such a file takes several times as much
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -58,6 +60,35 @@ def load_splits(settings: DataSettings, seed: int, require_train: bool = True) -
     report.refuse_empty(used["train"] if require_train else sum(used.values()))
     train, dev, test = (sets.get(split, []) for split in SPLITS)
     return Splits(train, dev, test, report.build(used), source_name(settings.data))
+
+
+def large_training_file(settings: DataSettings) -> Path | None:
+    """The training file to be prepared on disk: a directory's only one, JSON Lines, of LARGE_BYTES or more, used
+    whole, with a dev set beside it. None: the set is read into memory.
+    """
+    path = Path(settings.data).expanduser()
+    if settings.limit_train or not path.is_dir():
+        return None
+    by_split = split_files(path)
+    train = by_split.get("train", [])
+    if len(train) != 1 or "dev" not in by_split or train[0].suffix.lower() not in (".jsonl", ".ndjson"):
+        return None
+    return train[0] if train[0].is_file() and train[0].stat().st_size >= LARGE_BYTES else None
+
+
+def load_held_out(settings: DataSettings) -> Splits:
+    """The dev and test sets of a directory whose training file is prepared on disk; `train` is empty."""
+    report = ReportBuilder(settings.data)
+    by_split = split_files(Path(settings.data).expanduser())
+    tables = {split: [read_table(part) for part in parts] for split, parts in by_split.items() if split != "train"}
+    sets = _to_sets(tables, settings, report)
+    _find_duplicates(
+        sets, {split: sketch([e.document for e in examples]) for split, examples in sets.items()}, False, report
+    )
+    dev, test = sets.get("dev", []), sets.get("test", [])
+    return Splits(
+        [], dev, test, report.build({"train": 0, "dev": len(dev), "test": len(test)}), source_name(settings.data)
+    )
 
 
 def load_examples(source: str, settings: DataSettings, split: Split, seed: int) -> tuple[list[Example], DataReport]:
