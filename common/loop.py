@@ -272,7 +272,7 @@ class TrainingLoop:
 
     def _preview_and_save(self) -> None:
         every = self.config.evaluation.preview_every
-        if every and self._due(every) and self.hooks.preview:
+        if every and self._due(every) and self.hooks.preview and self.is_main:
             self.hooks.preview(self.state.step)
         signal_number = self.hooks.stop_signal()
         if self._due(self.save_every) or signal_number:

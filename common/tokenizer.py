@@ -34,7 +34,7 @@ class TextTokenizer:
         from tokenizers import Tokenizer
 
         self._pretrained = pretrained
-        self.fingerprint = sha256_text(pretrained.backend_tokenizer.to_str())
+        self.fingerprint = sha256_text(pretrained.backend_tokenizer.to_str() + str(pretrained.chat_template))
         full = json.loads(pretrained.backend_tokenizer.to_str())
         _remove_leading_space(full)
         added = [token for token in full.get("added_tokens", []) if token["content"].strip()]

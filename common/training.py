@@ -136,14 +136,15 @@ def prepare(config: RunConfig) -> Prepared:
     model = resolve_model(config.model.model)
     tokenizer = load_tokenizer(model.directory)
     name = config.prompt.template
-    conversations = any(example.messages for example in splits.train)
+    conversations = any(example.messages for example in splits.train or splits.dev)
     automatic = automatic_template(tokenizer, config.model.model, conversations)
     template = find_template(automatic if name == "auto" else name)
     form = prompt_format(config, template, tokenizer, model.shape.context_tokens)
     dev_examples = subset(splits.dev, config.data.limit_dev, config.training.seed)
     train_set: Sequence[EncodedExample]
     if large:
-        directory = cache_directory() / "prepared"
+        rank = process_rank()  # ranks may be on machines that share no disk, and may not write to one store
+        directory = cache_directory() / "prepared" / (f"rank-{rank}" if rank else "")
         stored = store_training_file(large, config.data, form, directory, [*splits.dev, *splits.test])
         train_set, report = stored.examples, stored.encode_report
         fingerprint = sha256_text(stored.key + fingerprint_of(dev_examples))

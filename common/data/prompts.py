@@ -180,7 +180,7 @@ class PromptFormat:
         return {
             "before": self._before,
             "after": self._after,
-            "join": self.template.join,
+            "template": asdict(self.template),
             "eos_id": self.eos_id,
             "max_length": self.max_length,
             "max_document_tokens": self.max_document_tokens,

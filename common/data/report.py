@@ -86,9 +86,10 @@ def listed(rows: Sequence[BadRow], count: int) -> list[str]:
 
 def report_from_dict(values: dict[str, Any]) -> DataReport:
     """What `DataReport.to_dict` gave, also after it went through JSON."""
-    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    findings = tuple(Finding(**{**finding, "ids": tuple(finding["ids"])}) for finding in values["findings"])
-    return DataReport(**{**plain, "findings": findings, "bad_rows": tuple(BadRow(**row) for row in values["bad_rows"])})
+    fields: dict[str, Any] = {**values, "notes": tuple(values["notes"])}
+    fields["findings"] = tuple(Finding(**{**finding, "ids": tuple(finding["ids"])}) for finding in values["findings"])
+    fields["bad_rows"] = tuple(BadRow(**row) for row in values["bad_rows"])
+    return DataReport(**fields)
 
 
 def merge_reports(source: str, reports: Sequence[DataReport]) -> DataReport:

@@ -169,8 +169,11 @@ def _checked(
 
 
 def _merged(reports: Sequence[dict[str, Any]]) -> EncodeReport:
-    counts = ("examples", "tokens", "target_tokens", "cut_examples", "cut_tokens")
-    sums = {name: sum(report[name] for report in reports) for name in counts}
-    lists = {name: tuple(i for report in reports for i in report[name]) for name in ("long_summaries", "no_room")}
+    counts: Sequence[str] = ("examples", "tokens", "target_tokens", "cut_examples", "cut_tokens")
+    fields: dict[str, Any] = {name: sum(report[name] for report in reports) for name in counts}
+    fields |= {
+        name: tuple(i for report in reports for i in report[name]) for name in ("long_summaries", "no_room", "refused")
+    }
     longest = max((report["max_summary_tokens"] for report in reports), default=0)
-    return EncodeReport(**sums, **lists, max_summary_tokens=longest)
+    refusal = next((report["refusal"] for report in reports if report["refusal"]), "")
+    return EncodeReport(**fields, max_summary_tokens=longest, refusal=refusal)

@@ -19,33 +19,33 @@ from common.files import write_atomically
 from common.types import IGNORED_LABEL, EncodedExample
 
 SMALL_VOCABULARY = 1 << 16  # ids below it take two bytes each
-_ARRAYS = ("tokens", "bounds", "prompts", "ids", "id_bounds")
+_ARRAYS = ("tokens", "trained", "bounds", "ids", "id_bounds")
 
 
 @dataclass(frozen=True)
 class Part:
     """Examples of one part as memory-mapped arrays: n examples, their tokens and ids laid end to end.
 
+    trained            as long as `tokens`, 1 where a token is trained
     bounds, id_bounds  (n + 1,) where each example's tokens and the UTF-8 bytes of its id begin
-    prompts            (n,) tokens before the first trained one
     facts              what the writer wanted to remember of the part
     """
 
     tokens: np.ndarray
+    trained: np.ndarray
     bounds: np.ndarray
-    prompts: np.ndarray
     ids: np.ndarray
     id_bounds: np.ndarray
     facts: dict[str, Any]
 
     def __len__(self) -> int:
-        return len(self.prompts)
+        return len(self.bounds) - 1
 
     def example(self, index: int) -> EncodedExample:
         """One example, copied out of the map."""
-        tokens = self.tokens[self.bounds[index] : self.bounds[index + 1]].astype(np.int32)
-        labels = tokens.copy()
-        labels[: self.prompts[index]] = IGNORED_LABEL
+        place = slice(self.bounds[index], self.bounds[index + 1])
+        tokens = self.tokens[place].astype(np.int32)
+        labels = np.where(self.trained[place] == 1, tokens, np.int32(IGNORED_LABEL))
         name = self.ids[self.id_bounds[index] : self.id_bounds[index + 1]].tobytes().decode("utf-8")
         return EncodedExample(name, tokens, labels)
 
@@ -58,13 +58,13 @@ def part_path(directory: Path, number: int) -> Path:
 def write_part(
     directory: Path, number: int, examples: Sequence[EncodedExample], vocab_size: int, facts: Mapping[str, Any]
 ) -> None:
-    """Write a part atomically. Trained tokens have to follow the others, as `common.data.encode` joins them."""
+    """Write a part atomically."""
     names = [example.id.encode("utf-8", "replace") for example in examples]
     dtype = np.uint16 if vocab_size <= SMALL_VOCABULARY else np.int32
     arrays = {
         "tokens": np.concatenate([np.empty(0, dtype), *(example.tokens.astype(dtype) for example in examples)]),
+        "trained": np.concatenate([np.empty(0, np.uint8), *(_trained(example) for example in examples)]),
         "bounds": np.cumsum([0, *map(len, examples)], dtype=np.int64),
-        "prompts": np.array([int((example.labels == IGNORED_LABEL).sum()) for example in examples], np.int32),
         "ids": np.frombuffer(b"".join(names), np.uint8),
         "id_bounds": np.cumsum([0, *map(len, names)], dtype=np.int64),
     }
@@ -78,6 +78,10 @@ def write_part(
     write_atomically(part_path(directory, number), write)
 
 
+def _trained(example: EncodedExample) -> np.ndarray:
+    return (example.labels != IGNORED_LABEL).astype(np.uint8)
+
+
 def read_part(directory: Path, number: int) -> Part | None:
     """A part, None where it was not written. Raises DataError when its files are damaged."""
     path = part_path(directory, number)
@@ -85,11 +89,11 @@ def read_part(directory: Path, number: int) -> Part | None:
         return None
     try:
         # an empty array cannot be mapped
-        arrays = [np.load(path / f"{name}.npy", mmap_mode=_mode(path / f"{name}.npy")) for name in _ARRAYS]
+        arrays = {name: np.load(path / f"{name}.npy", mmap_mode=_mode(path / f"{name}.npy")) for name in _ARRAYS}
         facts = json.loads((path / "facts.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path}: prepared data is damaged ({error}); delete {directory} to make it again") from None
-    return Part(*arrays, facts)
+    return Part(**arrays, facts=facts)
 
 
 def _mode(path: Path) -> Any:
