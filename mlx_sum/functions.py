@@ -34,12 +34,11 @@ def lora_product(
     def thin(x: mx.array) -> mx.array:
         return x if kept is None else mx.where(kept, x * kept_scale, mx.array(0, x.dtype))
 
-    def forward(x: mx.array, low: mx.array, up: mx.array) -> tuple[mx.array, mx.array]:
-        inner = scale * (thin(x) @ low.astype(x.dtype).T)
-        return mx.addmm(base(x), inner, up.astype(x.dtype).T), inner
+    def forward(x: mx.array, inner: mx.array, low: mx.array, up: mx.array) -> mx.array:
+        return mx.addmm(base(x), inner, up.astype(x.dtype).T)
 
-    def backward(primals: list[mx.array], cotangents: list[mx.array], outputs: list[mx.array]) -> tuple[mx.array, ...]:
-        (x, low, up), above, inner = primals, cotangents[0], outputs[1]
+    def backward(primals: list[mx.array], above: mx.array, output: mx.array) -> tuple[mx.array, ...]:
+        x, inner, low, up = primals
         up_gradient = _rows(above).T @ _rows(inner)
         below = scale * (above @ up.astype(x.dtype))
         low_gradient = _rows(below).T @ _rows(thin(x))
@@ -49,11 +48,13 @@ def lora_product(
             gradient = mx.addmm(gradient, below, low.astype(x.dtype))
         else:
             gradient = gradient + thin(below @ low.astype(x.dtype))
-        return gradient, low_gradient.astype(mx.float32), up_gradient.astype(mx.float32)
+        return gradient, mx.zeros_like(inner), low_gradient.astype(mx.float32), up_gradient.astype(mx.float32)
 
+    # Apart from the product, so that a layer that runs again for its gradients needs not make the product again.
+    inner = mx.stop_gradient(scale * (thin(x) @ low.astype(x.dtype).T))
     product: Any = mx.custom_function(forward)
     product.vjp(backward)
-    out: mx.array = product(x, low, up)[0]
+    out: mx.array = product(x, inner, low, up)
     return out
 
 
