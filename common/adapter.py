@@ -38,6 +38,11 @@ def lora_b_name(path: str) -> str:
     return f"{PREFIX}{path}.lora_B.weight"
 
 
+def magnitude_name(path: str) -> str:
+    """PEFT's name of the (out,) row lengths that DoRA trains for the linear layer at `path`."""
+    return f"{PREFIX}{path}.lora_magnitude_vector"
+
+
 def adapted_linears(shape: ModelShape, lora: LoraSpec) -> list[Linear]:
     """The linear layers that get an adapter, in model order.
 
@@ -68,15 +73,19 @@ def adapted_linears(shape: ModelShape, lora: LoraSpec) -> list[Linear]:
 
 
 def count_trainable(shape: ModelShape, lora: LoraSpec) -> int:
-    """Exact number of trainable parameters: rank * (in + out) for each adapted layer."""
-    return sum(lora.rank * (linear.in_features + linear.out_features) for linear in adapted_linears(shape, lora))
+    """Exact number of trainable parameters: rank * (in + out) for each adapted layer, and with DoRA out more."""
+    return sum(
+        lora.rank * (linear.in_features + linear.out_features) + lora.dora * linear.out_features
+        for linear in adapted_linears(shape, lora)
+    )
 
 
 def initial_adapter(shape: ModelShape, lora: LoraSpec) -> dict[str, np.ndarray]:
     """Starting values by PEFT name, float32: A uniform in +-1/sqrt(in) (Kaiming with a = sqrt 5, PEFT's default), B 0.
 
     Each matrix has its own random stream, seeded by (seed, position), so that values do not depend on the order
-    in which an engine asks for them.
+    in which an engine asks for them. DoRA's magnitudes are not among them: they start as the row lengths of the base
+    weights, which only an engine has.
     """
     weights: dict[str, np.ndarray] = {}
     for position, linear in enumerate(adapted_linears(shape, lora)):
@@ -114,6 +123,7 @@ def write_adapter(directory: Path, weights: Mapping[str, np.ndarray], lora: Lora
         "lora_alpha": lora.alpha,
         "lora_dropout": lora.dropout,
         "use_rslora": lora.rank_stabilised,
+        "use_dora": lora.dora,
         "target_modules": _stored_targets(weights, lora),
         "layers_to_transform": _stored_layers(weights) if lora.layers else None,
         "bias": "none",
@@ -133,7 +143,7 @@ def write_adapter(directory: Path, weights: Mapping[str, np.ndarray], lora: Lora
 def _stored_targets(weights: Mapping[str, np.ndarray], lora: LoraSpec) -> list[str]:
     if lora.target_modules != "all-linear":
         return sorted(lora.target_modules)
-    return sorted({name.split(".")[-3] for name in weights})
+    return sorted({name.partition(".lora_")[0].rsplit(".", 1)[-1] for name in weights})
 
 
 def _stored_layers(weights: Mapping[str, np.ndarray]) -> list[int]:
@@ -182,10 +192,15 @@ def _stored_shapes(path: Path, lora: LoraSpec) -> dict[str, tuple[int, ...]]:
         for name in file.keys():  # noqa: SIM118 - not a mapping
             part = file.get_slice(name)
             shapes[name] = tuple(part.get_shape())
-            if not name.startswith(PREFIX) or not name.endswith((".lora_A.weight", ".lora_B.weight")):
+            parts = (".lora_A.weight", ".lora_B.weight", *((".lora_magnitude_vector",) if lora.dora else ()))
+            if not name.startswith(PREFIX) or not name.endswith(parts):
                 raise AdapterError(f"{name!r} is not a LoRA matrix")
             if part.get_dtype() not in FLOAT_BYTES:
                 raise AdapterError(f"{name} holds {part.get_dtype()}, allowed are {', '.join(FLOAT_BYTES)}")
+            if name.endswith(".lora_magnitude_vector"):
+                if len(shapes[name]) != 1:
+                    raise AdapterError(f"{name} has shape {shapes[name]}, DoRA's row lengths are one row of numbers")
+                continue
             side = 0 if name.endswith(".lora_A.weight") else 1
             if len(shapes[name]) != 2 or shapes[name][side] != lora.rank:
                 raise AdapterError(f"{name} has shape {shapes[name]}, which does not go with rank {lora.rank}")
@@ -210,7 +225,7 @@ def _read_weights(path: Path) -> dict[str, np.ndarray]:
 def _spec_from_config(config: dict[str, Any]) -> LoraSpec:
     if config.get("peft_type") != "LORA":
         raise ValueError(f"peft_type is {config.get('peft_type')!r}, only LORA is supported")
-    for feature in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "lora_bias"):
+    for feature in ("modules_to_save", "rank_pattern", "alpha_pattern", "lora_bias"):
         if config.get(feature):
             raise ValueError(f"it uses {feature}, which is not supported")
     targets = config["target_modules"]
@@ -231,6 +246,7 @@ def _spec_from_config(config: dict[str, Any]) -> LoraSpec:
         target_modules="all-linear" if isinstance(targets, str) else tuple(sorted(targets)),
         layers=len(layers) if layers else 0,
         rank_stabilised=bool(config.get("use_rslora", False)),
+        dora=bool(config.get("use_dora", False)),
     )
 
 
@@ -246,10 +262,12 @@ def check_shapes(found: Mapping[str, tuple[int, ...]], shape: ModelShape | None,
     """Raise AdapterError unless these are the shapes of `lora` on a model of this shape (None: not compared)."""
     if shape is None:
         return
-    expected: dict[str, tuple[int, int]] = {}
+    expected: dict[str, tuple[int, ...]] = {}
     for linear in adapted_linears(shape, lora):
         expected[lora_a_name(linear.path)] = (lora.rank, linear.in_features)
         expected[lora_b_name(linear.path)] = (linear.out_features, lora.rank)
+        if lora.dora:
+            expected[magnitude_name(linear.path)] = (linear.out_features,)
     missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or extra:
         detail = f"missing {missing[0]}" if missing else f"unexpected {extra[0]}"

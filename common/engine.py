@@ -35,6 +35,7 @@ class LoraSpec:
 
     layers          how many of the last transformer layers get adapters, 0 means all
     rank_stabilised scale by alpha/sqrt(rank) (Kalajdzievski 2023) in place of alpha/rank (Hu et al. 2021)
+    dora            train the length of each row of the weights beside its direction (Liu et al. 2024)
     seed            of the initial A matrices, drawn in `common.adapter` so that both engines start alike
     """
 
@@ -44,6 +45,7 @@ class LoraSpec:
     target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
     layers: int = 0
     rank_stabilised: bool = False
+    dora: bool = False
     seed: int = 0
 
     @property
@@ -53,7 +55,10 @@ class LoraSpec:
 
 @dataclass(frozen=True)
 class OptimizerSpec:
-    """AdamW with decoupled weight decay (Loshchilov and Hutter 2019), bias-corrected on both engines."""
+    """AdamW with decoupled weight decay (Loshchilov and Hutter 2019), bias-corrected on both engines.
+
+    `lora_plus_ratio` multiplies the learning rate of all but the A matrices (LoRA+, Hayou et al. 2024).
+    """
 
     name: Literal["adamw", "adamw-8bit", "paged-adamw-8bit"] = "adamw"
     beta1: float = 0.9
@@ -61,11 +66,16 @@ class OptimizerSpec:
     epsilon: float = 1e-8
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0  # 0 switches clipping off
+    lora_plus_ratio: float = 1.0
 
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """Everything an engine is built from. `lora` None builds an engine for inference on the base model only."""
+    """Everything an engine is built from. `lora` None builds an engine for inference on the base model only.
+
+    neftune_alpha  noise on embeddings in training steps, uniform in +-alpha / sqrt(L d) for a sequence of L tokens of
+                   d numbers (NEFTune, Jain et al. 2023); 0 is none
+    """
 
     model_dir: Path
     quantize: Literal["4bit", "8bit", "none"] = "4bit"
@@ -74,6 +84,7 @@ class EngineSpec:
     optimizer: OptimizerSpec = OptimizerSpec()
     gradient_checkpointing: bool = False
     compile: bool = False
+    neftune_alpha: float = 0.0
     seed: int = 0
 
 
@@ -114,6 +125,9 @@ class Engine(Protocol):
 
     def evaluate(self, batches: Sequence[Batch]) -> EvalStats:
         """Sum of nll over the target rows, dropout off, no gradient."""
+
+    def token_losses(self, batches: Sequence[Batch]) -> list[np.ndarray]:
+        """For each micro-batch the nll of every target row, (N,) float32 nats, dropout off, no gradient."""
 
     def generate(
         self,

@@ -130,6 +130,8 @@ def average_adapters(adapters: Sequence[StoredAdapter]) -> tuple[dict[str, np.nd
     Raises AdapterError where the adapters are not on the same matrices of the same shapes.
     """
     first = adapters[0]
+    if any(adapter.lora.dora for adapter in adapters):
+        raise AdapterError("DoRA adapters cannot be averaged: what they add is not a sum; choose runs without --dora")
     for other in adapters[1:]:
         if other.weights.keys() != first.weights.keys():
             raise AdapterError("the runs' adapters are on different layers; average runs with the same target modules")

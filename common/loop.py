@@ -19,6 +19,7 @@ from common.data.batching import BoundaryLoss, build_step, evaluation_batches, p
 from common.engine import Engine, LoraSpec
 from common.errors import NonFiniteError
 from common.files import write_json
+from common.objective import Likelihood, Objective
 from common.progress import Progress, note
 from common.rundir import RunDirectory
 from common.schedule import Schedule
@@ -111,11 +112,14 @@ class TrainingLoop:
     state: TrainState
     best: dict[str, np.ndarray] | None
     hooks: Hooks
+    objective: Objective | None = None
 
     def __post_init__(self) -> None:
         config = self.config
+        self.terms = self.objective or Likelihood(
+            evaluation_batches(self.dev_set, config.training.micro_batch_tokens, self.pad_id)
+        )
         self.plan = StepPlan(self.train_set, config)
-        self.dev_batches = evaluation_batches(self.dev_set, config.training.micro_batch_tokens, self.pad_id)
         total, settings = self.plan.total_steps, config.training
         self.schedule = Schedule(
             peak=settings.learning_rate,
@@ -136,8 +140,8 @@ class TrainingLoop:
         total = self.plan.total_steps
         with Progress(total, "training", start=self.state.step) as progress:
             for step, batches, examples in self._prefetched(total):
-                stats = self._step(step, batches)
-                self._account(stats, examples)
+                stats, sums = self._step(step, batches)
+                self._account(stats, examples, sums)
                 row = self._row(stats) if self._due(self.config.output.log_every) else None
                 if self._due(self.eval_every):
                     row = {**(row or self._row(stats)), **self._evaluate()}
@@ -165,7 +169,12 @@ class TrainingLoop:
             )
             engine = self.engine
             batches = build_step(
-                examples, settings.micro_batch_tokens, self.pad_id, boundary, engine.rank, engine.world_size
+                self.terms.sequences(examples),
+                settings.micro_batch_tokens,
+                self.pad_id,
+                boundary,
+                engine.rank,
+                engine.world_size,
             )
             return batches, examples
 
@@ -176,10 +185,14 @@ class TrainingLoop:
                 upcoming = pool.submit(build, step + 1) if step + 1 < total else None
                 yield step, batches, examples
 
-    def _step(self, step: int, batches: list[Batch]) -> StepStats:
+    def _step(self, step: int, batches: list[Batch]) -> tuple[StepStats, dict[str, float]]:
         learning_rate = self.schedule.at(step)
+        began = time.perf_counter()
         try:
-            return self.engine.step(batches, learning_rate)
+            batches, sums = self.terms.weigh(self.engine, batches)
+            before = time.perf_counter() - began
+            stats = self.engine.step(batches, learning_rate)
+            return dataclasses.replace(stats, seconds=stats.seconds + before), sums
         except NonFiniteError as error:
             self._stop_non_finite(str(error), step + 1, [i for batch in batches for i in batch.ids])
 
@@ -196,13 +209,14 @@ class TrainingLoop:
             f"{learning_rate:.2g}) or --dtype float32, or without those documents"
         )
 
-    def _account(self, stats: StepStats, examples: Sequence[EncodedExample]) -> None:
+    def _account(self, stats: StepStats, examples: Sequence[EncodedExample], sums: dict[str, float]) -> None:
         tokens = sum(len(item) for item in examples)
         gained = {
             "loss_sum": stats.loss_sum,
             "targets": stats.target_tokens,
             "tokens": tokens,
             "seconds": stats.seconds,
+            **sums,
         }
         self.state = dataclasses.replace(
             self.state,
@@ -232,17 +246,17 @@ class TrainingLoop:
             "tokens_per_second": sums["tokens"] / max(sums["seconds"], 1e-9),
             "peak_memory_bytes": self.engine.peak_memory_bytes(),
             "skipped_steps": self.state.skipped_steps,
+            **self.terms.row(sums),
         }
 
     def _evaluate(self) -> dict[str, float]:
         """Dev loss, and ROUGE if asked; keeps the adapter when the chosen measure improved."""
         began = time.monotonic()
         values: dict[str, float] = {}
-        if self.dev_batches:
-            loss = self.engine.evaluate(self.dev_batches).loss
-            if not math.isfinite(loss):
-                self._stop_non_finite(f"the dev loss after step {self.state.step} is {loss}", self.state.step, [])
-            values["dev_loss"] = loss
+        values.update(self.terms.evaluate(self.engine))
+        loss = values.get("dev_loss", 0.0)
+        if not math.isfinite(loss):
+            self._stop_non_finite(f"the dev loss after step {self.state.step} is {loss}", self.state.step, [])
         if self.hooks.dev_rouge:
             values.update(self.hooks.dev_rouge())
         by = self.config.evaluation.keep_best_by

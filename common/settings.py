@@ -82,6 +82,7 @@ class LoraSettings:
     target_modules: str = setting("all-linear", "Adapted layers: all-linear, or names such as q_proj,v_proj.")
     adapter_layers: NonNegative = setting(0, "Adapt only this many of the last layers (0: all).")
     rank_stabilised: bool = setting(False, "Scale by alpha / sqrt(rank) instead of alpha / rank.")
+    dora: bool = setting(False, "DoRA: also train how long each row of the adapted weights is.")
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,12 @@ class TrainingSettings:
         "adamw", "Optimizer; the 8-bit ones exist on the CUDA engine only."
     )
     weight_decay: Annotated[float, Ge(0)] = setting(0.0, "Decoupled weight decay.")
+    lora_plus_ratio: Annotated[float, Gt(0)] = setting(
+        1.0, "LoRA+: learning rate of the B matrices as a multiple of the A matrices' (16 is usual)."
+    )
+    neftune_alpha: Annotated[float, Ge(0)] = setting(
+        0.0, "NEFTune: size of the noise on embeddings in training (0: off; 5 is usual)."
+    )
     max_grad_norm: Annotated[float, Ge(0)] = setting(1.0, "Clip the global gradient norm (0: off).")
     batch_size: Positive = setting(16, "Examples in one optimizer step, over all micro-batches and ranks.")
     batch_target_tokens: NonNegative = setting(
@@ -154,6 +161,28 @@ class OutputSettings:
 
 
 @dataclass(frozen=True)
+class AlignSettings:
+    """Training on preferences (`sumkit align`): where pairs come from and how strongly they pull."""
+
+    start: str = setting("", "Run that alignment started from; empty for a run that was not aligned.")
+    ratings: str = setting("", "File of choices and ratings (sumkit serve writes it) in place of the model's samples.")
+    pair_documents: Positive = setting(400, "Training documents that the model summarizes to make pairs.")
+    pair_dev_documents: NonNegative = setting(50, "Dev documents it summarizes to make dev pairs.")
+    samples: Annotated[int, Ge(2)] = setting(4, "Summaries sampled of each document; the best and the worst pair up.")
+    sampling_temperature: Annotated[float, Gt(0)] = setting(0.8, "Temperature of that sampling.")
+    sampling_top_p: Annotated[float, Gt(0), Le(1)] = setting(0.95, "Share of probability that is sampled from.")
+    target_words: NonNegative = setting(0, "Words up to which a summary is not too long (0: the references' median).")
+    length_weight: Annotated[float, Ge(0)] = setting(0.5, "Score lost by a summary twice as long as that.")
+    support_weight: Annotated[float, Ge(0)] = setting(
+        0.1, "Score lost for each number, date, name or quote that the document does not hold."
+    )
+    pair_margin: Annotated[float, Gt(0)] = setting(0.05, "Least difference in score (0 to 1) that makes a pair.")
+    beta: Annotated[float, Gt(0)] = setting(0.1, "How strongly the tuned model is held to the reference (DPO's beta).")
+    sft_weight: Annotated[float, Ge(0)] = setting(0.0, "Weight of an ordinary loss on the better summaries beside it.")
+    reference: Literal["start", "untuned"] = setting("start", "The reference: the run as it was, or the untuned model.")
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """All settings of a run. Defaults < file or recipe < flags; resolved by `common.config`."""
 
@@ -165,3 +194,4 @@ class RunConfig:
     evaluation: EvaluationSettings = EvaluationSettings()
     generation: GenerationSettings = GenerationSettings()
     output: OutputSettings = OutputSettings()
+    align: AlignSettings = AlignSettings()

@@ -93,6 +93,7 @@ def lora_spec(config: RunConfig) -> LoraSpec:
         target_modules="all-linear" if names == ("all-linear",) else names,
         layers=lora.adapter_layers,
         rank_stabilised=lora.rank_stabilised,
+        dora=lora.dora,
         seed=config.training.seed,
     )
 
@@ -106,10 +107,14 @@ def engine_spec(config: RunConfig, model: LocalModel, lora: LoraSpec | None) -> 
         dtype=config.model.dtype,
         lora=lora,
         optimizer=OptimizerSpec(
-            name=training.optimizer, weight_decay=training.weight_decay, max_grad_norm=training.max_grad_norm
+            name=training.optimizer,
+            weight_decay=training.weight_decay,
+            max_grad_norm=training.max_grad_norm,
+            lora_plus_ratio=training.lora_plus_ratio,
         ),
         gradient_checkpointing=config.model.gradient_checkpointing,
         compile=config.model.compile,
+        neftune_alpha=training.neftune_alpha,
         seed=training.seed,
     )
 
@@ -283,7 +288,7 @@ def _train_locked(run: RunDirectory, prepared: Prepared, config: RunConfig, name
     if engine.rank == 0:
         write_environment(run, environment_of(engine, prepared, trainable))
         warn_of_little_room(run, trainable, config)
-    state, best = _restore(run, engine)
+    state, best = restore_newest(run, engine)
     plan = StepPlan(prepared.train_set, config)
     note(f"{plan.total_steps} steps in all, starting after step {state.step}; run directory {run.path}")
     with SignalCatcher() as signals:
@@ -318,7 +323,8 @@ def environment_of(engine: Engine, prepared: Prepared, trainable: int) -> dict[s
     }
 
 
-def _restore(run: RunDirectory, engine: Engine) -> tuple[TrainState, dict[str, Any] | None]:
+def restore_newest(run: RunDirectory, engine: Engine) -> tuple[TrainState, dict[str, Any] | None]:
+    """Put the newest good checkpoint, if any, into the engine: the state to continue from and the best adapter."""
     checkpoint, problems = find_checkpoint(run.checkpoints)
     for problem in problems:
         note(f"warning: {problem}")

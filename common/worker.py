@@ -1,4 +1,5 @@
-"""The supervised child: `python -m common.worker ORDER`, ORDER being the JSON that `common.journey.launch` makes.
+"""The supervised child: `python -m common.worker ORDER`, ORDER being the JSON that `common.journey.launch` makes
+(or `common.align.journey.launch`).
 
 Not a command for people. A retry (see `common.supervise`) halves the micro-batch and resumes.
 """
@@ -31,7 +32,8 @@ def main(order: str) -> int:
         try:
             return _carry_out(json.loads(order))
         except Interrupted as stop:
-            _say_how_to_go_on(Path(json.loads(order)["config"]["output"]["run"]))
+            config = json.loads(order)["config"]
+            _say_how_to_go_on(Path(config["output"]["run"]), config["align"]["start"])
             return 128 + stop.number
         except SumkitError as error:
             _say(str(error))
@@ -60,12 +62,17 @@ def _carry_out(wanted: dict[str, Any]) -> int:
         tokens = config.training.micro_batch_tokens
         note(f"micro-batches of at most {tokens} tokens now; an optimizer step still sees the same examples")
     resume = wanted["resume"] or retries > 0
+    if wanted.get("align"):
+        from common.align.journey import align_and_print
+
+        return align_and_print(config, resume, wanted["json"])
     return run_and_print(config, resume, wanted["style"], wanted["adapt"], wanted["curve"])
 
 
-def _say_how_to_go_on(run: Path) -> None:
+def _say_how_to_go_on(run: Path, start: str) -> None:
     if any((run / name).is_file() for name in ("config.yaml", SETTINGS_FILE)):
-        _say(f"interrupted. Continue with: sumkit train --run {run} --resume")
+        command = f"align {start}" if start else "train"
+        _say(f"interrupted. Continue with: sumkit {command} --run {run} --resume")
     else:
         _say("interrupted before anything was written")
 

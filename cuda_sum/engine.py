@@ -19,11 +19,11 @@ from common.errors import AdapterError, EngineError, ModelError, NonFiniteError
 from common.types import Batch, EvalStats, Generation, StepStats
 from cuda_sum import device, distributed
 from cuda_sum.checkpoint import read_state, save_state
-from cuda_sum.fast import use_fast_layers
+from cuda_sum.fast import add_noise, use_fast_layers
 from cuda_sum.functions import compile_functions
 from cuda_sum.generate import generate
 from cuda_sum.lora import Adapter, attach_adapter
-from cuda_sum.loss import chunk_rows, loss_sum, training_loss
+from cuda_sum.loss import chunk_rows, loss_sum, token_losses, training_loss
 from cuda_sum.model import is_quantized, load_model, recompute_layers
 from cuda_sum.optimizer import AdamW, LossScaler, clip_factor
 
@@ -56,13 +56,17 @@ class CudaEngine:
         self._steps_done = 0
         if spec.lora is not None:
             self._adapter = attach_adapter(self.model, self.shape, spec.lora, self._dtype)
-            self._optimizer = AdamW(spec.optimizer, self._adapter.values, self._adapter.gradients)
+            values, gradients = self._adapter.values, self._adapter.gradients
+            self._optimizer = AdamW(spec.optimizer, values, gradients, self._adapter.scaled_from)
             self.trainable_parameters = self._adapter.values.numel()
             if spec.gradient_checkpointing:
                 recompute_layers(self.model)
         if spec.compile:
             compile_functions(True)
         self._linears = use_fast_layers(self.model, self.shape, self._adapter)
+        self._lengths: torch.Tensor | None = None
+        if spec.neftune_alpha:
+            self.model.model.embed_tokens.register_forward_hook(self._with_noise)
         self.model.eval()
 
     def step(self, batches: Sequence[Batch], learning_rate: float) -> StepStats:
@@ -98,6 +102,14 @@ class CudaEngine:
                 hidden, targets, weights = self._target_states(batch)
                 total += loss_sum(self.model.lm_head, hidden, targets, weights, self._rows)
         return EvalStats(float(total), sum(batch.target_tokens for batch in batches))
+
+    def token_losses(self, batches: Sequence[Batch]) -> list[np.ndarray]:
+        losses = []
+        with torch.no_grad():
+            for batch in batches:
+                hidden, targets, _ = self._target_states(batch)
+                losses.append(token_losses(self.model.lm_head, hidden, targets, self._rows))
+        return [values.cpu().numpy() for values in losses]
 
     def generate(
         self,
@@ -165,9 +177,16 @@ class CudaEngine:
         """Hidden states of the target rows (N, H) before the head, their targets and their weights."""
         self._check_batch(batch)
         rows = self._array(batch.rows)
+        self._lengths = self._array(batch.lengths)
         output = self.model.model(self._array(batch.tokens), use_cache=False, target_rows_only=rows)
         weights = torch.from_numpy(batch.weights).to(self._device)
         return output.last_hidden_state, self._array(batch.targets), weights
+
+    def _with_noise(self, module: torch.nn.Module, _: tuple[torch.Tensor, ...], hidden: torch.Tensor) -> torch.Tensor:
+        """Embeddings (B, T, H) with NEFTune's noise in training steps (Jain et al. 2023), as they are elsewhere."""
+        if not module.training or self._lengths is None:
+            return hidden
+        return add_noise(hidden, self._lengths, self.spec.neftune_alpha)
 
     def _array(self, values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(values, np.int64)).to(self._device)

@@ -54,6 +54,13 @@ def use_fast_layers(model: Any, shape: ModelShape, adapter: Adapter | None) -> l
     return linears
 
 
+def add_noise(hidden: torch.Tensor, lengths: torch.Tensor, alpha: float) -> torch.Tensor:
+    """NEFTune (Jain et al. 2023): (B, T, H) embeddings plus noise uniform in +-alpha / sqrt(L H), L (B,) tokens."""
+    size = alpha * (lengths.float() * hidden.shape[-1]).rsqrt()
+    noise = torch.empty(hidden.shape, dtype=torch.float32, device=hidden.device).uniform_(-1.0, 1.0)
+    return hidden + (noise * size[:, None, None]).to(hidden.dtype)
+
+
 def _base(module: Any) -> nn.Module:
     """The layer itself, without peft's around it."""
     return getattr(module, "base_layer", module)  # type: ignore[no-any-return]

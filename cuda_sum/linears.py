@@ -28,7 +28,7 @@ class Linears:
         self.low = tuple(low)
         self.adapter = adapter
         adapted = [part for part in low if part is not None]
-        self.parameters = [matrix for part in adapted for matrix in (part.a, part.b)]
+        self.parameters = [matrix for part in adapted for matrix in part.trained]
         self.stacked_a: torch.Tensor | None = None
         if adapted:
             first, rows = adapted[0].a_now, sum(len(part.a_now) for part in adapted)
@@ -41,6 +41,11 @@ class Linears:
     def active(self) -> bool:
         """Whether the adapter adds to the outputs now."""
         return self.stacked_a is not None and self.adapter is not None and self.adapter.enabled and not self._merged
+
+    @property
+    def stretched(self) -> bool:
+        """Whether outputs, before their bias, are multiplied by DoRA's ratios now."""
+        return self.active and self.adapter is not None and self.adapter.spec.dora
 
     @property
     def dropout(self) -> float:
@@ -56,7 +61,7 @@ class Linears:
         return self.forward(x, None)[0]
 
     def trained(self) -> list[nn.Parameter]:
-        """What has gradients now: a, b, a, b, ... of the adapted layers."""
+        """What has gradients now: a, b (and m), a, b, ... of the adapted layers."""
         return self.parameters if self.active else []
 
     def densify(self, dtype: torch.dtype, merge: bool) -> None:
@@ -67,7 +72,9 @@ class Linears:
             start = 0
             for weight, part in zip(weights, self.low, strict=True):
                 if part is not None:
-                    dense[start : start + len(weight)].addmm_(part.b_now, part.a_now)
+                    rows = dense[start : start + len(weight)].addmm_(part.b_now, part.a_now)
+                    if part.stretch is not None:
+                        rows.mul_(part.stretch[:, None])
                 start += len(weight)
             self._merged = True
         biases = [base.bias for base in self.bases]
@@ -85,12 +92,15 @@ class Linears:
     ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None]:
         """Outputs, and the adapted layers' low-rank values (M, sum of ranks). `kept` (M, in) is x after dropout."""
         flat = x.reshape(-1, x.shape[-1])
+        late_bias = self.stretched
         if self._dense is not None:
-            whole = nn.functional.linear(flat, *self._dense)
+            dense, bias = self._dense
+            whole = nn.functional.linear(flat, dense, None if late_bias else bias)
             outputs = list(whole.split([base.out_features for base in self.bases], -1))
         else:
             weights = (self._weight(index, x.dtype) for index in range(len(self.bases)))
-            outputs = [nn.functional.linear(flat, w, base.bias) for w, base in zip(weights, self.bases, strict=True)]
+            biases = [None if late_bias else base.bias for base in self.bases]
+            outputs = [nn.functional.linear(flat, w, bias) for w, bias in zip(weights, biases, strict=True)]
         low, column = None, 0
         if self.active:
             assert self.stacked_a is not None
@@ -100,6 +110,12 @@ class Linears:
                     rank = part.b_now.shape[1]
                     out.addmm_(low[:, column : column + rank], part.b_now.t())
                     column += rank
+        if late_bias:
+            for out, part, base in zip(outputs, self.low, self.bases, strict=True):
+                if part is not None and part.stretch is not None:
+                    out.mul_(part.stretch)
+                if base.bias is not None:
+                    out.add_(base.bias)
         return tuple(out.view(*x.shape[:-1], -1) for out in outputs), low
 
     def backward(
@@ -111,9 +127,10 @@ class Linears:
         dropout: float,
         wants_input: bool,
     ) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
-        """Gradient of the input (None unless wanted) and of a, b, a, b, ... of the adapted layers."""
+        """Gradient of the input (None unless wanted) and of a, b (and m), a, b, ... of the adapted layers."""
         flat = x.reshape(-1, x.shape[-1])
         flat_grads = [grad.reshape(-1, grad.shape[-1]) for grad in grads]
+        grads_m = self._stretch_gradients(flat_grads, flat, low) if self.stretched else []
         grad_x = None
         if wants_input:
             for index, grad in enumerate(flat_grads):
@@ -132,6 +149,8 @@ class Linears:
             rank = part.b_now.shape[1]
             grad_b = grad.t() @ low[:, row : row + rank]
             matrices += [grad_a[row : row + rank], grad_b.float() * self.adapter.spec.scale]
+            if grads_m:
+                matrices.append(grads_m.pop(0))
             row += rank
         if grad_x is not None:
             if mask is None:
@@ -139,6 +158,28 @@ class Linears:
             else:
                 grad_x += _masked(grad_low @ self.stacked_a, mask, dropout)
         return (None if grad_x is None else grad_x.view(x.shape)), matrices
+
+    def _stretch_gradients(
+        self, grads: list[torch.Tensor], flat: torch.Tensor, low: torch.Tensor | None
+    ) -> list[torch.Tensor]:
+        """Gradients of DoRA's row lengths; `grads` become those of the outputs before they are stretched.
+
+        The unstretched outputs are computed again, not kept from the forward pass.
+        """
+        assert low is not None
+        found, column = [], 0
+        for index, part in enumerate(self.low):
+            if part is None:
+                continue
+            assert part.stretch is not None
+            assert part.lengths is not None
+            rank = part.b_now.shape[1]
+            before = flat @ self._weight(index, flat.dtype).t()
+            before.addmm_(low[:, column : column + rank], part.b_now.t())
+            found.append((grads[index].float() * before.float()).sum(0) / part.lengths)
+            grads[index] = grads[index] * part.stretch
+            column += rank
+        return found
 
 
 def _masked(x: torch.Tensor, mask: torch.Tensor, dropout: float) -> torch.Tensor:

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from common.adapter import adapted_linears, check_adapter, initial_adapter, lora_a_name, lora_b_name
+from common.adapter import adapted_linears, check_adapter, initial_adapter, lora_a_name, lora_b_name, magnitude_name
 from common.architecture import ModelShape
 from common.engine import LoraSpec
+from cuda_sum.model import dense_weight
 
 PEFT_ADAPTER = "default"
 
@@ -26,17 +27,30 @@ PEFT_ADAPTER = "default"
 @dataclass
 class LowRank:
     """The adapter's part of one linear layer. `a_now` (r, in) and `b_now` (out, r), which holds the scale, are what
-    activations meet: copies in the compute dtype of the float32 parameters `a` and `b` that are trained."""
+    activations meet: copies in the compute dtype of the float32 parameters `a` and `b` that are trained.
+
+    With DoRA (Liu et al. 2024), `m` (out,) are the trained lengths of the rows of W + scale * B A, whose own are
+    `lengths` (out,), float32 and constants to the gradient (section 4.3 there); outputs are multiplied by `stretch`,
+    m / lengths.
+    """
 
     a: nn.Parameter
     b: nn.Parameter
     a_now: torch.Tensor
     b_now: torch.Tensor
+    m: nn.Parameter | None = None
+    lengths: torch.Tensor | None = None
+    stretch: torch.Tensor | None = None
+
+    @property
+    def trained(self) -> list[nn.Parameter]:
+        return [self.a, self.b] if self.m is None else [self.a, self.b, self.m]
 
 
 @dataclass
 class Adapter:
-    """All adapter matrices of a model: A matrices in model order, then B matrices, in one buffer each.
+    """All adapter matrices of a model: A matrices in model order, then B matrices, then DoRA's row lengths, in one
+    buffer each.
 
     values     (P,) float32, what is trained; the parameters of peft's layers are views of it
     gradients  (P,) float32, their gradients
@@ -49,6 +63,7 @@ class Adapter:
     gradients: torch.Tensor
     now: torch.Tensor
     scaled_from: int
+    bases: dict[str, nn.Module]
     layers: dict[str, LowRank] = field(default_factory=dict)
     enabled: bool = True
 
@@ -56,6 +71,13 @@ class Adapter:
         """Bring what activations meet up to date with `values`."""
         self.now.copy_(self.values)
         self.now[self.scaled_from :] = (self.values[self.scaled_from :] * self.spec.scale).to(self.now.dtype)
+        if self.spec.dora:
+            with torch.no_grad():
+                for path, layer in self.layers.items():
+                    assert layer.m is not None
+                    rows = dense_weight(self.bases[path], torch.float32)
+                    layer.lengths = torch.linalg.vector_norm(rows + self.spec.scale * (layer.b @ layer.a), dim=1)
+                    layer.stretch = (layer.m / layer.lengths).to(self.now.dtype)
 
     def weights(self) -> dict[str, np.ndarray]:
         """Float32 copies of the matrices by PEFT name."""
@@ -77,6 +99,8 @@ class Adapter:
         named = {}
         for path, layer in self.layers.items():
             named[lora_a_name(path)], named[lora_b_name(path)] = layer.a, layer.b
+            if layer.m is not None:
+                named[magnitude_name(path)] = layer.m
         return named
 
 
@@ -89,7 +113,16 @@ def attach_adapter(model: nn.Module, shape: ModelShape, spec: LoraSpec, dtype: t
     start = initial_adapter(shape, spec)
     _inject(model, [linear.path for linear in linears], spec)
     model.requires_grad_(False)
+    bases: dict[str, nn.Module] = {}
+    for linear in linears:
+        wrapped: Any = model.get_submodule(linear.path)
+        bases[linear.path] = wrapped.base_layer
     names = [lora_a_name(linear.path) for linear in linears] + [lora_b_name(linear.path) for linear in linears]
+    if spec.dora:
+        for path, base in bases.items():
+            lengths = torch.linalg.vector_norm(dense_weight(base, torch.float32), dim=1)
+            start[magnitude_name(path)] = lengths.cpu().numpy()
+        names += [magnitude_name(linear.path) for linear in linears]
     device = next(model.parameters()).device
     size = sum(start[name].size for name in names)
     values, gradients = (torch.zeros(size, dtype=torch.float32, device=device) for _ in range(2))
@@ -101,7 +134,7 @@ def attach_adapter(model: nn.Module, shape: ModelShape, spec: LoraSpec, dtype: t
         views[name] = tuple(part[offset : offset + length].view(start[name].shape) for part in (values, gradients, now))
         offset += length
     scaled_from = sum(start[lora_a_name(linear.path)].size for linear in linears)
-    adapter = Adapter(shape, spec, values, gradients, now, scaled_from)
+    adapter = Adapter(shape, spec, values, gradients, now, scaled_from, bases)
     for linear in linears:
         module: Any = model.get_submodule(linear.path)
         matrices = []
@@ -112,7 +145,12 @@ def attach_adapter(model: nn.Module, shape: ModelShape, spec: LoraSpec, dtype: t
             parameter.grad = gradient
             matrices.append((parameter, current))
         (a, a_now), (b, b_now) = matrices
-        adapter.layers[linear.path] = LowRank(a, b, a_now, b_now)
+        m = None
+        if spec.dora:
+            value, gradient, _ = views[magnitude_name(linear.path)]
+            m = nn.Parameter(value)
+            m.grad = gradient
+        adapter.layers[linear.path] = LowRank(a, b, a_now, b_now, m)
     adapter.load(start)
     return adapter
 

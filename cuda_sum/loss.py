@@ -42,14 +42,18 @@ def loss_sum(
     head: nn.Linear, hidden: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, rows: int
 ) -> torch.Tensor:
     """Sum of nll over the rows with a weight, for evaluation: shapes as in `training_loss`, no gradient."""
-    total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+    return torch.where(weights != 0, token_losses(head, hidden, targets, rows), 0.0).sum()
+
+
+def token_losses(head: nn.Linear, hidden: torch.Tensor, targets: torch.Tensor, rows: int) -> torch.Tensor:
+    """nll of each row, (N,) float32, no gradient: shapes as in `training_loss`."""
+    nll = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
     with torch.no_grad():
         for start in range(0, len(targets), rows):
             part = slice(start, start + rows)
             logits = nn.functional.linear(hidden[part], head.weight, head.bias).float()
-            nll = nn.functional.cross_entropy(logits, targets[part], reduction="none")
-            total += torch.where(weights[part] != 0, nll, 0.0).sum()
-    return total
+            nll[part] = nn.functional.cross_entropy(logits, targets[part], reduction="none")
+    return nll
 
 
 class _TargetLoss(torch.autograd.Function):

@@ -28,10 +28,20 @@ class AdamW:
     exists from the start, so that what a checkpoint must hold is known before the first step.
     """
 
-    def __init__(self, spec: OptimizerSpec, values: torch.Tensor, gradients: torch.Tensor) -> None:
+    def __init__(
+        self, spec: OptimizerSpec, values: torch.Tensor, gradients: torch.Tensor, faster_from: int = 0
+    ) -> None:
+        """`faster_from` is where the values begin whose learning rate `lora_plus_ratio` multiplies."""
         self.spec = spec
-        self._parameter = torch.nn.Parameter(values)
-        self._parameter.grad = gradients
+        whole = [(values, gradients, 1.0)]
+        if spec.lora_plus_ratio != 1.0:
+            first, rest = slice(0, faster_from), slice(faster_from, None)
+            whole = [(values[first], gradients[first], 1.0), (values[rest], gradients[rest], spec.lora_plus_ratio)]
+        self._gradients = gradients
+        self._rates = [rate for _, _, rate in whole]
+        self._parameters = [torch.nn.Parameter(part) for part, _, _ in whole]
+        for parameter, (_, gradient, _) in zip(self._parameters, whole, strict=True):
+            parameter.grad = gradient
         settings: dict[str, Any] = {
             "lr": 0.0,
             "betas": (spec.beta1, spec.beta2),
@@ -40,50 +50,61 @@ class AdamW:
         }
         self._optimizer: Any
         if spec.name == "adamw":
-            self._optimizer = torch.optim.AdamW([self._parameter], fused=True, **settings)
-            self._optimizer.state[self._parameter] = {
-                "step": torch.zeros((), dtype=torch.float32, device=values.device),
-                "exp_avg": torch.zeros_like(values),
-                "exp_avg_sq": torch.zeros_like(values),
-            }
+            self._optimizer = torch.optim.AdamW(self._groups(), fused=True, **settings)
+            for parameter in self._parameters:
+                self._optimizer.state[parameter] = {
+                    "step": torch.zeros((), dtype=torch.float32, device=values.device),
+                    "exp_avg": torch.zeros_like(parameter.data),
+                    "exp_avg_sq": torch.zeros_like(parameter.data),
+                }
         else:
-            self._optimizer = _eight_bit(spec.name, [self._parameter], settings)
-            self._optimizer.init_state(self._optimizer.param_groups[0], self._parameter, 0, 0)
+            self._optimizer = _eight_bit(spec.name, self._groups(), settings)
+            for index, parameter in enumerate(self._parameters):
+                self._optimizer.init_state(self._optimizer.param_groups[index], parameter, index, 0)
             self._optimizer.initialized = True
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return [{"params": [parameter]} for parameter in self._parameters]
 
     def update(self, learning_rate: float, factor: float) -> None:
         """One step with gradients * factor."""
-        gradients = self._parameter.grad
-        assert gradients is not None
         if factor != 1.0:
-            gradients.mul_(factor)
-        self._optimizer.param_groups[0]["lr"] = learning_rate
+            self._gradients.mul_(factor)
+        for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = learning_rate * rate
         self._optimizer.step()
 
     def state(self) -> dict[str, torch.Tensor]:
         """Everything `load_state` needs, by name."""
-        own = self._optimizer.state[self._parameter]
         return {
-            name: value if isinstance(value, torch.Tensor) else torch.tensor(value, dtype=torch.int64)
+            f"{prefix}{name}": value if isinstance(value, torch.Tensor) else torch.tensor(value, dtype=torch.int64)
+            for prefix, own in self._states()
             for name, value in own.items()
         }
 
+    def _states(self) -> list[tuple[str, dict[str, Any]]]:
+        """State of each group, under a prefix that only further ones have."""
+        return [
+            (f"{index}." if index else "", self._optimizer.state[parameter])
+            for index, parameter in enumerate(self._parameters)
+        ]
+
     def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
         """Continue from what `state` returned. Raises CheckpointError for paged state, which cannot be resumed."""
-        own = self._optimizer.state[self._parameter]
-        if getattr(own.get("state1"), "is_paged", False):
-            raise CheckpointError(
-                f"the state of {PAGED_NAME} on a GPU cannot be resumed; train with --optimizer adamw or adamw-8bit "
-                "where runs may be interrupted"
-            )
-        for name, value in own.items():
-            if isinstance(value, torch.Tensor):
-                value.copy_(state[name])
-            else:
-                own[name] = int(state[name])
+        for prefix, own in self._states():
+            if getattr(own.get("state1"), "is_paged", False):
+                raise CheckpointError(
+                    f"the state of {PAGED_NAME} on a GPU cannot be resumed; train with --optimizer adamw or adamw-8bit "
+                    "where runs may be interrupted"
+                )
+            for name, value in own.items():
+                if isinstance(value, torch.Tensor):
+                    value.copy_(state[f"{prefix}{name}"])
+                else:
+                    own[name] = int(state[f"{prefix}{name}"])
 
 
-def _eight_bit(name: str, parameters: list[torch.nn.Parameter], settings: dict[str, Any]) -> Any:
+def _eight_bit(name: str, parameters: list[dict[str, Any]], settings: dict[str, Any]) -> Any:
     try:
         from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
     except ImportError:

@@ -22,10 +22,10 @@ from mlx_sum import device, distributed
 from mlx_sum.attention import use_blockwise_attention
 from mlx_sum.checkpoint import read_state, save_state
 from mlx_sum.feed_forward import use_frugal_feed_forward
-from mlx_sum.forward import target_states
+from mlx_sum.forward import add_noise, target_states
 from mlx_sum.generate import generate
 from mlx_sum.lora import Adapter, attach_adapter, checked_weights
-from mlx_sum.loss import chunk_rows, loss_sum, training_loss
+from mlx_sum.loss import chunk_rows, loss_sum, token_losses, training_loss
 from mlx_sum.model import floating_dtype, head_of, load_model, recompute_layers
 from mlx_sum.optimizer import AdamW, Arrays, clip_factor, global_norm
 
@@ -77,7 +77,7 @@ class MlxEngine:
         self._require_adapter("a training step")
         next_key, step_key = mx.random.split(self._dropout_key)
         rank_key = mx.random.split(step_key, self.world_size)[self.rank]
-        nll, gradients = self._accumulate(batches, rank_key if self._has_dropout() else None)
+        nll, gradients = self._accumulate(batches, rank_key if self._is_random() else None)
         count = sum(batch.target_tokens for batch in batches)
         gradients, nll, total = distributed.sum_over_ranks(self._group, gradients, nll, count)
         norm_array = global_norm(gradients)
@@ -107,6 +107,15 @@ class MlxEngine:
             mx.async_eval(total)
             pending = total
         return EvalStats(float(np.array(total)), sum(batch.target_tokens for batch in batches))
+
+    def token_losses(self, batches: Sequence[Batch]) -> list[np.ndarray]:
+        losses = []
+        for batch in batches:
+            self._check_batch(batch)
+            hidden = target_states(self.model, mx.array(batch.tokens), mx.array(batch.rows))
+            losses.append(token_losses(self._head, hidden, mx.array(batch.targets), self._rows))
+            mx.eval(losses[-1])  # memory stays that of one batch
+        return [np.array(values) for values in losses]
 
     def generate(
         self,
@@ -157,15 +166,28 @@ class MlxEngine:
         device.reset_peak_memory()
 
     def _micro_batch(
-        self, weights: Arrays, tokens: mx.array, rows: mx.array, targets: mx.array, row_weights: mx.array, key: mx.array
+        self,
+        weights: Arrays,
+        tokens: mx.array,
+        rows: mx.array,
+        targets: mx.array,
+        row_weights: mx.array,
+        lengths: mx.array,
+        key: mx.array | None,
     ) -> tuple[mx.array, Arrays]:
-        """Sum of nll of one micro-batch, and the gradient of sum(weight * nll); `key` None means without dropout."""
+        """Sum of nll of one micro-batch, and the gradient of sum(weight * nll); `key` None: no dropout, no noise."""
         adapter, scaled = self._adapter, row_weights * self._loss_scale
         assert adapter is not None
+        noise = None
+        if key is not None and self.spec.neftune_alpha:
+            key, noise_key = mx.random.split(key)
+
+            def noise(hidden: mx.array) -> mx.array:
+                return add_noise(hidden, lengths, self.spec.neftune_alpha, noise_key)
 
         def objective(weights: Arrays) -> tuple[mx.array, mx.array]:
             adapter.bind(weights)
-            hidden = target_states(self.model, tokens, rows)
+            hidden = target_states(self.model, tokens, rows, noise)
             return training_loss(self._head, hidden, targets, scaled, self._rows)
 
         with adapter.dropout(key):  # around the backward pass too, which runs layers again when they are checkpointed
@@ -182,6 +204,7 @@ class MlxEngine:
             for index, (batch, batch_key) in enumerate(zip(batches, keys, strict=False)):
                 self._check_batch(batch)
                 arrays = [mx.array(part) for part in (batch.tokens, batch.rows, batch.targets, batch.weights)]
+                arrays.append(mx.array(batch.lengths))
                 part_nll, part = self._gradient(self._weights, *arrays, batch_key)
                 if index:
                     mx.eval(gradients)
@@ -215,8 +238,8 @@ class MlxEngine:
             state = "is switched off" if self._adapter is not None else "was not built"
             raise EngineError(f"{purpose} needs the adapter, which {state} in this engine")
 
-    def _has_dropout(self) -> bool:
-        return self.spec.lora is not None and self.spec.lora.dropout > 0
+    def _is_random(self) -> bool:
+        return self.spec.neftune_alpha > 0 or (self.spec.lora is not None and self.spec.lora.dropout > 0)
 
     def _bind(self) -> None:
         """Let the layers compute with the engine's weights again after a graph was traced."""

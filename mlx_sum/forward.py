@@ -7,6 +7,7 @@ summarization). The result is the full model's, not an approximation. Knows no l
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
@@ -17,10 +18,17 @@ from mlx_sum.loss import target_rows
 from mlx_sum.model import final_norm, is_recomputed, recompute
 
 
-def target_states(model: nn.Module, tokens: mx.array, rows: mx.array) -> mx.array:
-    """(B, T) token ids and (N,) flat indices b*T + t -> (N, H) normed hidden states there, ready for the head."""
+def target_states(
+    model: nn.Module, tokens: mx.array, rows: mx.array, noise: Callable[[mx.array], mx.array] | None = None
+) -> mx.array:
+    """(B, T) token ids and (N,) flat indices b*T + t -> (N, H) normed hidden states there, ready for the head.
+
+    `noise` changes the embeddings (B, T, H) first.
+    """
     trunk = model.model
     hidden = trunk.embed_tokens(tokens)
+    if noise is not None:
+        hidden = noise(hidden)
     if model.model_type == "gemma":
         hidden = hidden * model.args.hidden_size**0.5
     *earlier, last = trunk.layers
@@ -33,6 +41,13 @@ def target_states(model: nn.Module, tokens: mx.array, rows: mx.array) -> mx.arra
     hidden = recompute(last, finish, hidden) if is_recomputed(last) else finish(hidden)
     normed: mx.array = final_norm(model)(hidden)
     return normed
+
+
+def add_noise(hidden: mx.array, lengths: mx.array, alpha: float, key: mx.array) -> mx.array:
+    """NEFTune (Jain et al. 2023): (B, T, H) embeddings plus noise uniform in +-alpha / sqrt(L H), L (B,) tokens."""
+    size = alpha * mx.rsqrt(lengths.astype(mx.float32) * hidden.shape[-1])
+    noise = mx.random.uniform(-1.0, 1.0, hidden.shape, key=key) * size[:, None, None]
+    return hidden + noise.astype(hidden.dtype)
 
 
 def _layer_at_rows(layer: Any, x: mx.array, rows: mx.array) -> mx.array:

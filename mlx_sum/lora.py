@@ -9,23 +9,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from common.adapter import adapted_linears, check_adapter, initial_adapter, lora_a_name, lora_b_name
+from common.adapter import adapted_linears, check_adapter, initial_adapter, lora_a_name, lora_b_name, magnitude_name
 from common.architecture import ModelShape
 from common.engine import LoraSpec
 from mlx_sum.functions import lora_product
 
 
 class LoraLinear(nn.Module):
-    """A frozen linear layer plus scale * B A x. Inactive, it is the base layer and nothing else."""
+    """A frozen linear layer plus scale * B A x. Inactive, it is the base layer and nothing else.
 
-    def __init__(self, base: nn.Module, scale: float, dropout: float) -> None:
+    With DoRA (Liu et al. 2024), rows of W + scale * B A then have the trained lengths `magnitude`; their own lengths
+    are constants to the gradient (section 4.3 there). Dropout acts on the input of A alone.
+    """
+
+    def __init__(self, base: nn.Module, scale: float, dropout: float, dora: bool = False) -> None:
         super().__init__()
+        self.dora = dora
+        self._ratio: mx.array | None = None
         self.base = base
         self.scale = scale
         self.dropout = dropout
@@ -40,8 +47,9 @@ class LoraLinear(nn.Module):
         kept = None
         if self._dropout_key is not None and self.dropout:
             kept = mx.random.bernoulli(1.0 - self.dropout, x.shape, key=self._dropout_key)
-        return lora_product(
-            self.base,
+        base = partial(product, self.base) if self.dora else self.base
+        out = lora_product(
+            base,
             x,
             self.lora_a,
             self.lora_b,
@@ -49,6 +57,53 @@ class LoraLinear(nn.Module):
             kept,
             1.0 / (1.0 - self.dropout) if self.dropout else 1.0,
         )
+        if not self.dora:
+            return out
+        out = out * self._stretch().astype(out.dtype)
+        return out + self.base.bias if "bias" in self.base else out
+
+    def bind(self, lora_a: mx.array, lora_b: mx.array, magnitude: mx.array | None) -> None:
+        """Compute with these matrices, A (rank, in), B (out, rank), and row lengths (out,), from now on."""
+        self.lora_a, self.lora_b, self._ratio = lora_a, lora_b, None
+        if magnitude is not None:
+            self.magnitude = magnitude
+
+    def _stretch(self) -> mx.array:
+        """(out,) what rows of W + scale * B A are multiplied by; kept between calls while no graph is traced."""
+        if self._ratio is not None and not self.training:
+            return self._ratio
+        rows = dense_weight(self.base) + self.scale * (self.lora_b @ self.lora_a)
+        ratio = self.magnitude / mx.stop_gradient(row_lengths(rows))
+        if not self.training:
+            self._ratio = ratio
+        return ratio
+
+
+def product(base: Any, x: mx.array) -> mx.array:
+    """A linear layer's (..., in) -> (..., out) without its bias."""
+    if isinstance(base, nn.QuantizedLinear):
+        return mx.quantized_matmul(
+            x, base.weight, scales=base.scales, biases=base.get("biases"), transpose=True,
+            group_size=base.group_size, bits=base.bits, mode=base.mode,
+        )  # fmt: skip
+    out: mx.array = x @ base.weight.T
+    return out
+
+
+def dense_weight(base: Any) -> mx.array:
+    """The (out, in) float32 weight a linear layer computes with."""
+    if isinstance(base, nn.QuantizedLinear):
+        weight = mx.dequantize(
+            base.weight, base.scales, base.get("biases"), group_size=base.group_size, bits=base.bits, mode=base.mode
+        )
+        return weight.astype(mx.float32)
+    plain: mx.array = base.weight.astype(mx.float32)
+    return plain
+
+
+def row_lengths(weight: mx.array) -> mx.array:
+    """L2 norms of the rows, (out, in) -> (out,)."""
+    return mx.sqrt(mx.square(weight).sum(axis=1))
 
 
 @dataclass(frozen=True)
@@ -62,7 +117,7 @@ class Adapter:
     def bind(self, weights: Mapping[str, mx.array]) -> None:
         """Let the layers compute with `weights` (by PEFT name): arrays, or placeholders while a graph is traced."""
         for path, layer in self.layers.items():
-            layer.lora_a, layer.lora_b = weights[lora_a_name(path)], weights[lora_b_name(path)]
+            layer.bind(weights[lora_a_name(path)], weights[lora_b_name(path)], weights.get(magnitude_name(path)))
 
     def enable(self, enabled: bool) -> None:
         for layer in self.layers.values():
@@ -93,10 +148,12 @@ def attach_adapter(model: nn.Module, shape: ModelShape, spec: LoraSpec) -> tuple
     layers = {}
     for linear in adapted_linears(shape, spec):
         parent, leaf = _locate(model, linear.path)
-        layers[linear.path] = LoraLinear(parent[leaf], spec.scale, spec.dropout)
+        layers[linear.path] = LoraLinear(parent[leaf], spec.scale, spec.dropout, spec.dora)
         parent[leaf] = layers[linear.path]
     adapter = Adapter(layers, shape, spec)
     weights = to_device(initial_adapter(shape, spec))
+    if spec.dora:
+        weights |= {magnitude_name(path): row_lengths(dense_weight(layer.base)) for path, layer in layers.items()}
     adapter.bind(weights)
     return adapter, weights
 

@@ -36,13 +36,17 @@ def negative_log_likelihood(logits: mx.array, targets: mx.array) -> mx.array:
 
 def loss_sum(head: Head, hidden: mx.array, targets: mx.array, weights: mx.array, rows: int) -> mx.array:
     """Sum of nll over the rows with a weight, for evaluation: shapes as in `training_loss`, no gradient."""
-    total = mx.array(0.0)
+    return mx.where(weights != 0, token_losses(head, hidden, targets, rows), 0.0).sum()
+
+
+def token_losses(head: Head, hidden: mx.array, targets: mx.array, rows: int) -> mx.array:
+    """nll of each row, (N,) float32, no gradient: shapes as in `training_loss`."""
+    losses: list[mx.array] = []
     for start in range(0, targets.size, rows):
         part = slice(start, start + rows)
-        chunk = mx.depends(hidden[part], total)
-        nll = negative_log_likelihood(head(chunk), targets[part])
-        total = total + mx.where(weights[part] != 0, nll, 0.0).sum()
-    return total
+        chunk = mx.depends(hidden[part], losses[-1]) if losses else hidden[part]  # one chunk's logits at a time
+        losses.append(negative_log_likelihood(head(chunk), targets[part]))
+    return mx.concatenate(losses)
 
 
 def _sums(nll: mx.array, weights: mx.array) -> mx.array:

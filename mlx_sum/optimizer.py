@@ -40,11 +40,12 @@ class AdamW:
         """New weights after a step with gradients * factor; moments and step count advance."""
         spec = self.spec
         self.steps += 1
-        rate = learning_rate / (1.0 - spec.beta1**self.steps)
+        correction = 1.0 / (1.0 - spec.beta1**self.steps)
         root = (1.0 - spec.beta2**self.steps) ** -0.5
-        decay = 1.0 - learning_rate * spec.weight_decay
         updated = {}
         for name, weight in weights.items():
+            own = learning_rate if ".lora_A." in name else learning_rate * spec.lora_plus_ratio
+            rate, decay = own * correction, 1.0 - own * spec.weight_decay
             gradient = gradients[name] * factor
             first = spec.beta1 * self.first[name] + (1.0 - spec.beta1) * gradient
             second = spec.beta2 * self.second[name] + (1.0 - spec.beta2) * mx.square(gradient)

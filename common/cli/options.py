@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,14 +37,21 @@ class GroupedCommand(click.Command):
 
 
 def settings_options(
-    groups: Collection[str] = (), names: Collection[str] = (), without: Collection[str] = ()
+    groups: Collection[str] = (),
+    names: Collection[str] = (),
+    without: Collection[str] = (),
+    defaults: Mapping[str, Any] | None = None,
 ) -> Callable[[Function], Function]:
-    """Decorator adding a flag for each setting of `groups`, and each of `names`, except those in `without`."""
+    """Decorator adding a flag for each setting of `groups`, and each of `names`, except those in `without`.
+
+    `defaults` holds the command's own, by name, to be shown in place of the settings'.
+    """
 
     def decorate(function: Function) -> Function:
         for info in reversed(config.all_settings()):
             if (info.group in groups or info.name in names) and info.name not in without:
-                function = _option(info)(function)
+                own = (defaults or {}).get(info.name, info.default)
+                function = _option(dataclasses.replace(info, default=own))(function)
         return function
 
     return decorate

@@ -1,4 +1,5 @@
-"""A base model and a LoRA adapter as one set of weights: W + scale * B A, one tensor at a time, in numpy float32.
+"""A base model and a LoRA adapter as one set of weights: W + scale * B A (with DoRA, its rows at their trained
+lengths), one tensor at a time, in numpy float32.
 
 The base counts with the values it had while training (dequantized), or with its own 16-bit ones when asked. Knows
 safetensors directories, plain and MLX-quantized; knows nothing of what the weights are written to.
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from common.adapter import StoredAdapter, check_adapter, lora_a_name, lora_b_name
+from common.adapter import StoredAdapter, check_adapter, lora_a_name, lora_b_name, magnitude_name
 from common.architecture import Linear, ModelShape
 from common.errors import ModelError
 from common.export.tensor_files import find_tensors
@@ -114,6 +115,9 @@ class MergedWeights:
             return values
         a, b = self._adapter.weights[lora_a_name(linear.path)], self._adapter.weights[lora_b_name(linear.path)]
         merged: np.ndarray = values + np.float32(self._adapter.lora.scale) * (b @ a)
+        if self._adapter.lora.dora:
+            lengths = np.linalg.norm(merged, axis=1)
+            merged *= (self._adapter.weights[magnitude_name(linear.path)] / lengths)[:, None]
         return merged
 
     def _unpack(self, path: str) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from common.adapter import PREFIX
-from common.errors import ModelError
+from common.errors import AdapterError, ModelError
 from common.export.answers import Answers, Sample
 from common.export.formats import ExportFormat
 from common.export.run_with_engine import Reference
@@ -22,10 +22,15 @@ _LEAVES = {"lora_A": "lora_a", "lora_B": "lora_b"}
 def write(source: ExportSource, options: ExportOptions, directory: Path) -> list[str]:
     """Write adapters.safetensors (matrices transposed: lora_a (in, r), lora_b (r, out)) and adapter_config.json.
 
-    Raises ModelError for a base whose rotary settings mlx-lm would not see.
+    Raises ModelError for a base whose rotary settings mlx-lm would not see, AdapterError for a DoRA adapter.
     """
     from safetensors.numpy import save_file
 
+    if source.adapter.lora.dora:
+        raise AdapterError(
+            "this run's adapter is DoRA's, which mlx-lm's adapter layout holds in another form; export --to merged, "
+            "mlx-4bit or gguf, which add it to the weights, or --to peft"
+        )
     _check_base(source)
     tensors: dict[str, np.ndarray] = {}
     layers: set[int] = set()

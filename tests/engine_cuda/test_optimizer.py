@@ -75,6 +75,6 @@ def test_paged_state_on_a_gpu_is_not_resumed() -> None:
     optimizer = AdamW(OptimizerSpec(name="paged-adamw-8bit"), values, torch.zeros(8192))
     state = optimizer.state()
     optimizer.load_state(state)
-    optimizer._optimizer.state[optimizer._parameter]["state1"].is_paged = True  # what bitsandbytes sets on a GPU
+    optimizer._optimizer.state[optimizer._parameters[0]]["state1"].is_paged = True  # what bitsandbytes sets on a GPU
     with pytest.raises(CheckpointError, match="cannot be resumed"):
         optimizer.load_state(state)

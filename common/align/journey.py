@@ -1,0 +1,74 @@
+"""Align, then evaluate beside the run it started from, then report; in a supervised child where that helps."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from common.align.run import align_run
+from common.config import to_dict
+from common.evaluation_results import score_table
+from common.loaded_run import load_run
+from common.loop import RunStopped
+from common.progress import note
+from common.run_evaluation import EvalOptions, NothingHeldOutError, evaluate_run
+from common.settings import RunConfig
+from common.supervise import should_supervise, supervise
+from common.training import Finished
+
+
+def launch(config: RunConfig, resume: bool, as_json: bool) -> int:
+    """Align, evaluate and print; returns the exit status."""
+    if not should_supervise():
+        return align_and_print(config, resume, as_json)
+    order = json.dumps({"config": to_dict(config), "resume": resume, "align": True, "json": as_json})
+    return supervise([sys.executable, "-m", "common.worker", order], Path(config.output.run))
+
+
+def align_and_print(config: RunConfig, resume: bool, as_json: bool) -> int:
+    """Align in this process and print the outcome on stdout."""
+    import click
+
+    path = Path(config.output.run)
+    try:
+        finished = align_run(config, path, resume)
+    except RunStopped as stop:
+        note(f"saved at step {stop.step}. Continue with: sumkit align {config.align.start} --run {path} --resume")
+        return 128 + stop.signal_number
+    gc.collect()
+    results = _results(config, finished)
+    if as_json:
+        summary = {"run": str(path), "start": config.align.start, "steps": finished.state.step, "results": results}
+        click.echo(json.dumps(summary))
+        return 0
+    lines = [f"run directory: {path}", f"steps: {finished.state.step}, training time {finished.state.seconds:.0f} s"]
+    if results:
+        lines = [score_table(results), *lines, f"report: {path / 'report.html'}"]
+    click.echo("\n".join(lines))
+    return 0
+
+
+def _results(config: RunConfig, finished: Finished) -> dict[str, Any] | None:
+    """Results of the evaluation beside the starting run, made now unless they are there already."""
+    from common.report.write import write_report
+
+    run = finished.run
+    if not finished.trained_now and run.results.is_file():
+        stored: dict[str, Any] = json.loads(run.results.read_text(encoding="utf-8"))
+        return stored
+    results = None
+    if config.output.final_eval:
+        options = EvalOptions(
+            limit=config.output.test_limit,
+            base_template=config.output.base_template,
+            beside=(Path(config.align.start),),
+        )
+        try:
+            results = evaluate_run(load_run(run.path, config.output.engine), options)
+        except NothingHeldOutError as reason:
+            note(f"not scored: {reason}")
+    write_report(run.path)
+    return results

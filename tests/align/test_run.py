@@ -1,0 +1,123 @@
+"""Aligning a run, whole: on both engines, resumed bit for bit, scored beside the run it started from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from common.adapter import read_adapter
+from common.align.run import align_run
+from common.cli.align import aligned_settings, command
+from common.config import read_config
+from common.errors import CheckpointError, ConfigError, DataError
+from common.preferences import append_row, choice_row
+from common.rundir import RunDirectory
+from common.settings import RunConfig
+from common.training import train_run
+from tests.contract.cases import ENGINES
+from tests.journey.conftest import rows
+from tests.journey.test_resume import assert_same_run, cut_after
+
+Config = Callable[..., RunConfig]
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def start(tmp_path: Path, tiny_config: Config, engine: str) -> Path:
+    """A trained run of two steps."""
+    path = tmp_path / "start"
+    exact = {"quantize": "none", "dtype": "float32"}
+    config = tiny_config(path, steps=2, engine=engine, max_new_tokens=8, **exact)
+    train_run(config, path, resume=False, requested_engine=engine)
+    return path
+
+
+@pytest.fixture
+def ratings(tmp_path: Path) -> Path:
+    """Choices of the shorter of two summaries."""
+    path = tmp_path / "ratings.jsonl"
+    for row in rows(14):
+        append_row(path, choice_row(row["document"], row["summary"], row["summary"] + " They said so.", "a", "b"))
+    return path
+
+
+def settings(start: Path, ratings: Path | None, run: Path, **changes: object) -> RunConfig:
+    flags = {
+        "ratings": str(ratings or ""), "run": str(run), "batch_size": 4, "steps": 6, "save_every": 2, "eval_every": 2,
+        "learning_rate": 5e-3, "test_limit": 2, **changes,
+    }  # fmt: skip
+    return aligned_settings(start, False, flags)
+
+
+def test_an_aligned_run_resumes_bit_for_bit_and_prefers_what_people_did(
+    tmp_path: Path, start: Path, ratings: Path
+) -> None:
+    whole = tmp_path / "whole"
+    align_run(settings(start, ratings, whole), whole, resume=False)
+    metrics = RunDirectory(whole).read_metrics()
+    assert metrics[0]["loss"] == pytest.approx(np.log(2), abs=1e-5), "the reference is the run as it was"
+    assert metrics[-1]["dev_loss"] < np.log(2) - 0.02
+    assert metrics[-1]["preferred"] > 0.5
+    before, after = read_adapter(start / "adapter"), read_adapter(whole / "adapter")
+    assert before.lora == after.lora
+    assert any(not np.array_equal(before.weights[name], after.weights[name]) for name in before.weights)
+    resumed = cut_after(whole, 4, tmp_path / "resumed")
+    align_run(settings(start, ratings, resumed), resumed, resume=True)
+    assert_same_run(whole, resumed)
+    assert align_run(settings(start, ratings, resumed), resumed, resume=True).trained_now is False
+    with pytest.raises(CheckpointError, match="already holds a run"):
+        align_run(settings(start, ratings, whole), whole, resume=False)
+    fresh = cut_after(whole, 4, tmp_path / "changed")
+    with pytest.raises(CheckpointError, match=r"align\.beta"):
+        align_run(settings(start, ratings, fresh, beta=0.5), fresh, resume=True)
+
+
+def test_samples_that_never_end_make_no_pair_and_that_is_said(tmp_path: Path, start: Path) -> None:
+    run = tmp_path / "none"
+    config = settings(start, None, run, pair_documents=2, pair_dev_documents=1, samples=2)
+    with pytest.raises(DataError, match="no pair was found"):
+        align_run(config, run, resume=False)
+
+
+def test_what_cannot_be_aligned_is_refused(tmp_path: Path, start: Path, ratings: Path) -> None:
+    with pytest.raises(ConfigError, match=r"lora\.dropout"):
+        align_run(settings(start, ratings, tmp_path / "a", dropout=0.1), tmp_path / "a", resume=False)
+    shutil.rmtree(start / "adapter")
+    with pytest.raises(CheckpointError, match="has no adapter yet"):
+        align_run(settings(start, ratings, tmp_path / "b"), tmp_path / "b", resume=False)
+
+
+def test_the_settings_are_the_runs_then_the_commands_then_flags(tmp_path: Path, start: Path, ratings: Path) -> None:
+    config = settings(start, ratings, tmp_path / "run", beta=0.4)
+    stored = read_config(RunDirectory(start).config)
+    assert (config.lora, config.data, config.model) == (stored.lora, stored.data, stored.model)
+    assert (config.align.beta, config.align.start, config.training.batch_size) == (0.4, str(start), 4)
+    plain = aligned_settings(start, False, {})
+    assert (plain.training.learning_rate, plain.training.steps) == (1e-4, 0)
+    assert plain.output.run == str(tmp_path / "start-aligned")
+
+
+def test_the_command_scores_the_result_beside_the_run(
+    tmp_path: Path, start: Path, ratings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUMKIT_SUPERVISOR", "1")  # in this process
+    run = tmp_path / "aligned"
+    arguments = [str(start), "--ratings", str(ratings), "--run", str(run), "--steps", "1", "--test-limit", "2",
+                 "--base-template", "same", "--json"]  # fmt: skip
+    result = CliRunner().invoke(command, arguments, standalone_mode=False)
+    assert result.exception is None, result.output
+    summary = json.loads(result.stdout)
+    assert {"tuned", "base", "start"} <= set(summary["results"]["systems"])
+    assert "tuned-start" in summary["results"]["differences"]
+    assert (run / "report.html").is_file()
