@@ -53,7 +53,7 @@ def test_every_spelling_draws_a_learning_curve_that_budget_reads(tmp_path, tiny_
     start = [sys.executable, "-c", "from common.cli.main import main; main()", "train"]
     start = start if spelling == "sumkit" else [sys.executable, "-m", f"{spelling}.train"]
     run = tmp_path / "curve"
-    flags = ["--data", "demo", "--model", tiny_model, "--run", run, "--max-length", 160, "--max-summary-tokens", 80,
+    flags = ["--data", "demo", "--model", tiny_model, "--run", run, "--max-length", 256, "--max-summary-tokens", 200,
              "--limit-train", 64, "--limit-dev", 6, "--batch-size", 16, "--quantize", "none"]  # fmt: skip
 
     def said(*arguments: object) -> dict:
