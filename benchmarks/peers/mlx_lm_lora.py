@@ -3,7 +3,10 @@
     PEER_PYTHON benchmarks/peers/mlx_lm_lora.py SPEC.json
 
 What `mlx_lm.lora --train --mask-prompt` runs, its functions called in its order; only the rows come tokenized, so that
-both sides train the same ids. SPEC: model, rows (JSONL with input_ids and completion_mask), output (folder), seed,
+both sides train the same ids, and Adam is corrected for bias (its `optimizer_config`), as sumkit's is: uncorrected
+first steps are three times as large.
+
+SPEC: model, rows (JSONL with input_ids and completion_mask), output (folder), seed,
 steps (optimizer steps, 0: one epoch), warmup, rank, scale, learning_rate, batch, accumulation. The last line of stdout
 is a JSON object. Real tokens are those of the batches that the trainer makes, without padding.
 """
@@ -78,7 +81,7 @@ def main() -> None:
     meter = Meter(spec["warmup"] * spec["accumulation"])
     train(
         model=model,
-        optimizer=optimizers.Adam(learning_rate=spec["learning_rate"]),
+        optimizer=optimizers.Adam(learning_rate=spec["learning_rate"], bias_correction=True),
         train_dataset=CacheDataset(rows),
         args=TrainingArgs(
             batch_size=spec["batch"],
