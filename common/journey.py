@@ -6,18 +6,22 @@ can end a process without an exception, leads to a retry.
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import gc
+import itertools
 import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from common.budget.run_compute import run_compute, run_compute_text
 from common.evaluation_results import score_table
 from common.loaded_run import load_run
 from common.loop import RunStopped
 from common.progress import note
+from common.report.safe_text import one_line
 from common.run_evaluation import EvalOptions, NothingHeldOutError, evaluate_run
 from common.settings import RunConfig
 from common.supervise import process_rank, should_supervise, supervise
@@ -35,30 +39,53 @@ class Outcome:
     summary: dict[str, Any] = field(default_factory=dict)
 
 
-def launch(config: RunConfig, resume: bool, style: Style, adapt: bool = False, curve: bool = False) -> int:
+def launch(
+    config: RunConfig,
+    resume: bool,
+    style: Style,
+    adapt: bool = False,
+    curve: bool = False,
+    eval_only: bool = False,
+    samples: int = 0,
+) -> int:
     """Train, evaluate and print, in a supervised child where that helps; returns the exit status.
 
     `adapt`: take the plan's settings where the run would not fit. `curve`: train on nested subsets instead.
+    `eval_only`: score the run that is there. `samples`: also print so many summaries.
     """
     from common.config import to_dict
 
     path = Path(config.output.run) if config.output.run else default_run_path(config)
     config = dataclasses.replace(config, output=dataclasses.replace(config.output, run=str(path)))
     if not should_supervise():
-        return run_and_print(config, resume, style, adapt, curve)
-    order = json.dumps({"config": to_dict(config), "resume": resume, "style": style, "adapt": adapt, "curve": curve})
+        return run_and_print(config, resume, style, adapt, curve, eval_only, samples)
+    wishes = {"adapt": adapt, "curve": curve, "eval_only": eval_only, "samples": samples}
+    order = json.dumps({"config": to_dict(config), "resume": resume, "style": style, **wishes})
     return supervise([sys.executable, "-m", "common.worker", order], path)
 
 
-def run_and_print(config: RunConfig, resume: bool, style: Style, adapt: bool = False, curve: bool = False) -> int:
-    """Train and evaluate in this process and print the outcome on stdout."""
+def run_and_print(
+    config: RunConfig,
+    resume: bool,
+    style: Style,
+    adapt: bool = False,
+    curve: bool = False,
+    eval_only: bool = False,
+    samples: int = 0,
+) -> int:
+    """Train and evaluate in this process and print the outcome, with `samples` summaries, on stdout."""
     import click
 
     from common.demo import before_and_after, next_commands
 
-    outcome = (train_curve if curve else train_and_evaluate)(config, resume, adapt)
+    if eval_only:
+        outcome = evaluate_only(config)
+    else:
+        outcome = (train_curve if curve else train_and_evaluate)(config, resume, adapt)
     if outcome.exit_code or not outcome.summary:
         return outcome.exit_code
+    if samples:
+        outcome = with_samples(outcome, samples)
     if style == "json":
         click.echo(json.dumps(outcome.summary))
         return 0
@@ -84,7 +111,10 @@ def train_and_evaluate(config: RunConfig, resume: bool = False, adapt: bool = Fa
     gc.collect()
     results = _results(config, finished)
     state = finished.state
+    compute = compute_of(finished)
     lines = [f"run directory: {path}", f"steps: {state.step}, training time {state.seconds:.0f} s"]
+    if compute:
+        lines.append(run_compute_text(compute))
     if results:
         lines = [score_table(results), *lines, f"report: {path / 'report.html'}"]
     summary = {
@@ -93,6 +123,7 @@ def train_and_evaluate(config: RunConfig, resume: bool = False, adapt: bool = Fa
         "seconds": round(state.seconds, 2),
         "best_step": state.best_step,
         "trained_now": finished.trained_now,
+        "compute": compute,
         "results": results,
     }
     return Outcome(0, "\n".join(lines), summary)
@@ -114,6 +145,51 @@ def train_curve(config: RunConfig, resume: bool = False, adapt: bool = False) ->
     text = f"{curve_text(answers)}\n\nrun directory: {path}\nfor other sizes: sumkit budget --curve {path} --at N"
     rows = [{"examples": size, "dev_loss": loss} for size, loss in points]
     return Outcome(0, text, {"run": str(path), "points": rows, "curves": answers})
+
+
+def compute_of(finished: Finished) -> dict[str, Any] | None:
+    """The run's FLOPs and what they would buy in pre-training; None where no step was taken or facts are missing."""
+    rows = finished.run.read_metrics()
+    if not rows or not finished.run.environment.is_file():
+        return None
+    facts = json.loads(finished.run.environment.read_text(encoding="utf-8"))
+    if "flops_per_epoch" not in facts or not rows[-1].get("epoch"):
+        return None
+    return run_compute(facts["flops_per_epoch"], rows[-1]["epoch"], facts["parameters"], finished.state.tokens)
+
+
+def evaluate_only(config: RunConfig) -> Outcome:
+    """Score the run in --run as `train` would at its end, without training. CheckpointError where there is none."""
+    path = Path(config.output.run)
+    loaded = load_run(path, config.output.engine)
+    options = EvalOptions(limit=config.output.test_limit, base_template=config.output.base_template)
+    results = evaluate_run(loaded, options)
+    from common.report.write import write_report
+
+    write_report(path)
+    summary = {"run": str(path), "trained_now": False, "results": results}
+    return Outcome(0, "\n".join([score_table(results), f"report: {path / 'report.html'}"]), summary)
+
+
+def with_samples(outcome: Outcome, count: int) -> Outcome:
+    """The outcome with the first `count` scored documents, their references and summaries."""
+    file = Path(outcome.summary["run"]) / "predictions.csv"
+    if not file.is_file():
+        note("no samples: the run was not scored")
+        return outcome
+    with file.open(newline="", encoding="utf-8") as rows:
+        samples = [
+            {name: row[name] for name in ("id", "document", "reference", "prediction", "stop_reason")}
+            for row in itertools.islice(csv.DictReader(rows), count)
+        ]
+    shown = [
+        f"[{one_line(row['id'], 60)}] {one_line(row['document'], 200)}\n"
+        f"  reference: {one_line(row['reference'], 400)}\n"
+        f"  summary:   {one_line(row['prediction'], 400) or '(empty)'}"
+        for row in samples
+    ]
+    summary = {**outcome.summary, "samples": samples}
+    return dataclasses.replace(outcome, text="\n".join([outcome.text, "", *shown]), summary=summary)
 
 
 def _results(config: RunConfig, finished: Finished) -> dict[str, Any] | None:

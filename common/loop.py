@@ -100,7 +100,10 @@ class StepPlan:
 
 @dataclass
 class TrainingLoop:
-    """One run of the steps that are left after `state`. `best` is the adapter with the best value so far, if any."""
+    """One run of the steps that are left after `state`. `best` is the adapter with the best value so far, if any.
+
+    `stop_after` (0: never) pauses the run at that step, evaluated and saved; the schedule stays that of the whole run.
+    """
 
     engine: Engine
     run: RunDirectory
@@ -113,6 +116,7 @@ class TrainingLoop:
     best: dict[str, np.ndarray] | None
     hooks: Hooks
     objective: Objective | None = None
+    stop_after: int = 0
 
     def __post_init__(self) -> None:
         config = self.config
@@ -137,9 +141,9 @@ class TrainingLoop:
 
         Raises NonFiniteError (the batch is written to nonfinite.json), RunStopped (after saving), CheckpointError.
         """
-        total = self.plan.total_steps
-        with Progress(total, "training", start=self.state.step) as progress:
-            for step, batches, examples in self._prefetched(total):
+        end = min(self.stop_after or self.plan.total_steps, self.plan.total_steps)
+        with Progress(end, "training", start=self.state.step) as progress:
+            for step, batches, examples in self._prefetched(end):
                 stats, sums = self._step(step, batches)
                 self._account(stats, examples, sums)
                 row = self._row(stats) if self._due(self.config.output.log_every) else None
@@ -149,7 +153,7 @@ class TrainingLoop:
                     self._log(row)
                 progress.advance(1, loss=stats.loss, lr=self.schedule.at(step))
                 self._preview_and_save()
-                if self._out_of_patience():
+                if self.out_of_patience():
                     patience = self.config.evaluation.patience
                     note(f"stopped early at step {self.state.step}: no gain in {patience} evaluations")
                     break
@@ -229,7 +233,7 @@ class TrainingLoop:
         )
 
     def _due(self, every: int) -> bool:
-        return self.state.step % every == 0 or self.state.step == self.plan.total_steps
+        return self.state.step % every == 0 or self.state.step in (self.plan.total_steps, self.stop_after)
 
     def _row(self, stats: StepStats) -> dict[str, Any]:
         """A metrics row over the steps since the last one."""
@@ -300,6 +304,12 @@ class TrainingLoop:
             model, keep = self.config.model.model, self.config.output.keep_checkpoints
             save_checkpoint(self.run.checkpoints, self.state, self.engine, self.lora, model, self.best, keep)
 
-    def _out_of_patience(self) -> bool:
+    @property
+    def paused(self) -> bool:
+        """Whether steps are left that only `stop_after` kept from being taken."""
+        return self.state.step < self.plan.total_steps and not self.out_of_patience()
+
+    def out_of_patience(self) -> bool:
+        """Whether the run ended early for lack of gain on dev."""
         patience = self.config.evaluation.patience
         return bool(patience) and self.state.evaluations_without_gain >= patience

@@ -21,7 +21,7 @@ from common.data.prompts import PromptFormat
 from common.engine import Engine
 from common.metrics.bootstrap import resampled_means
 from common.progress import Progress
-from common.types import Example
+from common.types import EncodedExample, Example
 
 RESAMPLES = 2000
 
@@ -56,22 +56,28 @@ class ReferencePerplexity:
 def reference_perplexity(
     engine: Engine, form: PromptFormat, examples: Sequence[Example], label: str
 ) -> ReferencePerplexity | None:
-    """Perplexity of the examples' references under the engine's model as it is now; None where none can be encoded.
-
-    Rows go through one by one: the interval needs each example's own sum.
-    """
+    """Perplexity of the examples' references under the engine's model as it is now; None where none can be encoded."""
     encoded, report = encode_examples(examples, form)
     if not encoded:
         return None
-    sums = np.empty((len(encoded), 2))
-    with Progress(len(encoded), label) as progress:
-        for place, example in enumerate(encoded):
-            stats = engine.evaluate(evaluation_batches([example], len(example), form.tokenizer.pad_id))
-            sums[place] = stats.loss_sum, stats.target_tokens
-            progress.advance()
+    sums = example_losses(engine, encoded, form.tokenizer.pad_id, label)
     mean, low, high = perplexity_interval(sums)
     left_out = (*report.long_summaries, *report.no_room)
     return ReferencePerplexity(mean, low, high, len(encoded), int(sums[:, 1].sum()), left_out)
+
+
+def example_losses(engine: Engine, encoded: Sequence[EncodedExample], pad_id: int, label: str) -> NDArray[np.float64]:
+    """(loss_sum in nats, target tokens) of each example, shape (examples, 2).
+
+    Rows go through one by one: an interval over examples needs each example's own sum.
+    """
+    sums = np.empty((len(encoded), 2))
+    with Progress(len(encoded), label) as progress:
+        for place, example in enumerate(encoded):
+            stats = engine.evaluate(evaluation_batches([example], len(example), pad_id))
+            sums[place] = stats.loss_sum, stats.target_tokens
+            progress.advance()
+    return sums
 
 
 def perplexity_interval(sums: NDArray[np.float64], seed: int = 0) -> tuple[float, float, float]:

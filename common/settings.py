@@ -40,6 +40,10 @@ class DataSettings:
     on_bad_row: Literal["skip", "stop"] = setting("skip", "What a row that cannot be used leads to.")
     duplicates: Literal["drop", "keep"] = setting("drop", "Exact and near duplicates within train: drop or keep them.")
     leaks: Literal["drop", "keep"] = setting("drop", "Training rows that also are in dev or test: drop or keep them.")
+    concise_share: Fraction = setting(
+        0.0, "Share of training examples with a concise summary; others are left out to reach it (0: as they come)."
+    )
+    concise_words: Positive = setting(100, "Words up to which a summary counts as concise for --concise-share.")
     min_document_words: NonNegative = setting(5, "Rows whose document has fewer words are dropped and counted.")
 
 

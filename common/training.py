@@ -6,17 +6,20 @@ This is what `sumkit train` calls. Knows nothing of the command line and nothing
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.adapter import count_trainable, write_adapter
+from common.budget.run_compute import epoch_flops
 from common.checkpoint import checkpoint_bytes, find_checkpoint, restore_engine, set_damaged_aside
 from common.config import read_config, to_dict
 from common.data.encode import EncodeReport, encode_examples
+from common.data.mixing import mixed_examples
 from common.data.prompts import PromptFormat, Template, automatic_template, find_template
 from common.data.report import merge_reports
 from common.data.sources import Splits, large_training_file, load_held_out, load_splits
@@ -75,11 +78,14 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Finished:
-    """What a finished (or already finished) run left behind."""
+    """What a finished (or paused, or already finished) run left behind."""
 
     run: RunDirectory
     state: TrainState
     trained_now: bool
+
+
+AtEnd = Callable[[Engine, Prepared, TrainingLoop], None]
 
 
 def lora_spec(config: RunConfig) -> LoraSpec:
@@ -156,7 +162,8 @@ def prepare(config: RunConfig) -> Prepared:
         data_report = merge_reports(config.data.data, [stored.data_report, splits.report])
         splits = dataclasses.replace(splits, report=data_report)
     else:
-        train_examples = subset(splits.train, config.data.limit_train, config.training.seed)
+        seed = config.training.seed
+        train_examples = subset(mixed_examples(splits.train, config.data, seed), config.data.limit_train, seed)
         train_set, report = encode_examples(train_examples, form)
         fingerprint = fingerprint_of(train_examples, dev_examples)
     dev_set, _ = encode_examples(dev_examples, form)
@@ -191,11 +198,20 @@ def default_run_path(config: RunConfig) -> Path:
 
 
 def train_run(
-    config: RunConfig, path: Path, resume: bool, requested_engine: str = "auto", adapt: bool = False
+    config: RunConfig,
+    path: Path,
+    resume: bool,
+    requested_engine: str = "auto",
+    adapt: bool = False,
+    share: float = 1.0,
+    at_end: AtEnd | None = None,
 ) -> Finished:
     """Train into `path`. With `resume` continue from its newest good checkpoint, or start when there is none.
 
     Says so beforehand where the run would not fit the device; with `adapt`, trains with what the plan would change.
+    `share` below 1 pauses the run after that share of its steps, saved, under the schedule of the whole run.
+    `at_end(engine, prepared, loop)` is called before that with the chosen adapter loaded.
+
     Raises CheckpointError when the directory holds another run, is in use, or differs in data or settings.
     """
     run = RunDirectory(path)
@@ -228,7 +244,7 @@ def train_run(
             remove(run.finished_marker)
             remove(run.results)
         write_settings(run, config, prepared.template)
-        return _train_locked(run, prepared, config, name, why)
+        return _train_locked(run, prepared, config, name, why, share, at_end)
 
 
 def asks_for_more(given: RunConfig, stored: RunConfig, finished_steps: int) -> bool:
@@ -271,7 +287,15 @@ def refuse_changes(stored: RunConfig, given: RunConfig, run: RunDirectory, finge
         )
 
 
-def _train_locked(run: RunDirectory, prepared: Prepared, config: RunConfig, name: EngineName, why: str) -> Finished:
+def _train_locked(
+    run: RunDirectory,
+    prepared: Prepared,
+    config: RunConfig,
+    name: EngineName,
+    why: str,
+    share: float,
+    at_end: AtEnd | None,
+) -> Finished:
     lora = lora_spec(config)
     for line in [*prepared.splits.report.lines(), *prepared.report.lines()]:
         note(f"data: {line}")
@@ -286,7 +310,8 @@ def _train_locked(run: RunDirectory, prepared: Prepared, config: RunConfig, name
         f"{prepared.model.shape.parameters:,}); ready in {duration(time.monotonic() - began)}"
     )
     if engine.rank == 0:
-        write_environment(run, environment_of(engine, prepared, trainable))
+        flops = epoch_flops(prepared.model.shape, lora, config.model.gradient_checkpointing, prepared.train_set)
+        write_environment(run, environment_of(engine, prepared, trainable) | {"flops_per_epoch": flops})
         warn_of_little_room(run, trainable, config)
     state, best = restore_newest(run, engine)
     plan = StepPlan(prepared.train_set, config)
@@ -294,8 +319,13 @@ def _train_locked(run: RunDirectory, prepared: Prepared, config: RunConfig, name
     with SignalCatcher() as signals:
         hooks = make_hooks(engine, prepared, config, run, signals)
         data = (prepared.train_set, prepared.dev_set, prepared.tokenizer.pad_id)
-        state, chosen = TrainingLoop(engine, run, config, lora, *data, state, best, hooks).run_all()
-    if engine.rank == 0:
+        stop_after = math.ceil(share * plan.total_steps) if share < 1 else 0
+        loop = TrainingLoop(engine, run, config, lora, *data, state, best, hooks, stop_after=stop_after)
+        state, chosen = loop.run_all()
+    if at_end:
+        engine.load_adapter(chosen)
+        at_end(engine, prepared, loop)
+    if engine.rank == 0 and not loop.paused:
         write_atomically(run.adapter, lambda aside: write_adapter(aside, chosen, lora, prepared.model.source))
         write_json(run.finished_marker, {"state": dataclasses.asdict(state)})
     return Finished(run, state, trained_now=True)

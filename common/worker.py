@@ -1,5 +1,5 @@
 """The supervised child: `python -m common.worker ORDER`, ORDER being the JSON that `common.journey.launch` makes
-(or `common.align.journey.launch`).
+(or `common.align.journey.launch`, or `common.sweep.trial.launch_trial`).
 
 Not a command for people. A retry (see `common.supervise`) halves the micro-batch and resumes.
 """
@@ -32,8 +32,10 @@ def main(order: str) -> int:
         try:
             return _carry_out(json.loads(order))
         except Interrupted as stop:
-            config = json.loads(order)["config"]
-            _say_how_to_go_on(Path(config["output"]["run"]), config["align"]["start"])
+            wanted = json.loads(order)
+            if "trial" not in wanted:  # a sweep says itself how it goes on
+                config = wanted["config"]
+                _say_how_to_go_on(Path(config["output"]["run"]), config["align"]["start"])
             return 128 + stop.number
         except SumkitError as error:
             _say(str(error))
@@ -61,12 +63,18 @@ def _carry_out(wanted: dict[str, Any]) -> int:
         config = with_smaller_batches(config, retries)
         tokens = config.training.micro_batch_tokens
         note(f"micro-batches of at most {tokens} tokens now; an optimizer step still sees the same examples")
+    trial = wanted.get("trial")
+    if trial:
+        from common.sweep.trial import run_trial
+
+        return run_trial(config, trial["share"], trial["rouge_documents"])
     resume = wanted["resume"] or retries > 0
     if wanted.get("align"):
         from common.align.journey import align_and_print
 
         return align_and_print(config, resume, wanted["json"])
-    return run_and_print(config, resume, wanted["style"], wanted["adapt"], wanted["curve"])
+    wishes = {name: wanted[name] for name in ("adapt", "curve", "eval_only", "samples")}
+    return run_and_print(config, resume, wanted["style"], **wishes)
 
 
 def _say_how_to_go_on(run: Path, start: str) -> None:

@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "report": "Write a run's report.",
     "export": "A run for other programs: PEFT, MLX, merged, GGUF, Ollama, a Space.",
     "serve": "A local page and an API to summarize with.",
+    "sweep": "Many runs under different settings, and the best of them.",
     "align": "Make a run's summaries shorter and more faithful by preference.",
     "recipes": "Published write-ups as settings, with what they reported.",
     "demo": "The whole journey on the embedded corpus.",

@@ -8,6 +8,10 @@ from typing import Any
 
 import click
 
+from common.cli.options import settings_options
+
+SCORING = ("data", "document_column", "summary_column", "dev_fraction", "max_length", "quantize", "dtype",
+           "max_new_tokens", "generation_batch_tokens", "seed", "engine")  # fmt: skip
 DOCUMENT = (
     "The lift in the east stairwell stopped twice this week. Marta from facilities called the maker, who found a "
     "worn door sensor and will replace it on Thursday; until then only the west lift may carry goods."
@@ -17,29 +21,57 @@ SUMMARY = "A worn door sensor stops the east lift, so goods go by the west lift 
 
 @click.command("prompts")
 @click.option("--model", default="", help="Show tokens of this model (default: text only).")
-@click.option("--template", default="", help="Only this template: a name or a YAML file.")
+@click.option("--template", "templates", multiple=True,
+              help="Only this template: a name or a YAML file; may be given several times.")  # fmt: skip
 @click.option("--document", "document_file", type=click.Path(path_type=Path), help="Fill in this text file.")
 @click.option("--max-words", type=int, default=30, show_default=True, help="Word limit the templates ask for.")
+@click.option("--score", is_flag=True, help="Summarize dev documents of --data under each template and score them.")
+@click.option("--tuned", type=click.Path(path_type=Path), multiple=True, metavar="RUN",
+              help="With --score: also score this run, or each finished trial of this sweep.")  # fmt: skip
+@click.option("--limit", type=click.IntRange(min=0), default=50, show_default=True,
+              help="With --score: at most this many dev documents (0: all).")  # fmt: skip
+@settings_options(names=SCORING)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def command(model: str, template: str, document_file: Path | None, max_words: int, as_json: bool) -> None:
+def command(
+    model: str,
+    templates: tuple[str, ...],
+    document_file: Path | None,
+    max_words: int,
+    score: bool,
+    tuned: tuple[Path, ...],
+    limit: int,
+    as_json: bool,
+    **flags: Any,
+) -> None:
     """Show the prompt templates filled in; the trained part stands between >>> and <<<.
+
+    With --score, every template is tried on the same dev documents: ROUGE with 95 % intervals, the tokens that the
+    template adds to a document, and how many summaries ended by themselves; runs given with --tuned stand beside.
 
     \b
     Examples:
       sumkit prompts
       sumkit prompts --model smollm2-135m --template chat
       sumkit prompts --template my-template.yaml --document notes.txt
+      sumkit prompts --score --data notes/ --model smollm2-135m
+      sumkit prompts --score --data notes/ --model smollm2-135m --tuned runs/sweep-templates
     """
     from common.data.prompts import BUILT_IN, find_template
-    from common.errors import DataError
+    from common.errors import DataError, UsageError
 
+    given = [name for name, value in {**flags, "tuned": tuned or None}.items() if value is not None]
+    if given and not score:
+        raise UsageError(f"--{given[0].replace('_', '-')} is for scoring; add --score")
     document = DOCUMENT
     if document_file:
         try:
             document = document_file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"--document {document_file}: cannot be read as UTF-8 text ({error})") from None
-    chosen = [find_template(template)] if template else list(BUILT_IN.values())
+    chosen = [find_template(name) for name in templates] if templates else list(BUILT_IN.values())
+    if score:
+        _score(model, chosen, tuned, limit, {**flags, "max_words": max_words}, as_json)
+        return
     tokenizer = _tokenizer(model) if model else None
     rows = [_row(item, tokenizer, document, max_words, model) for item in chosen]
     if as_json:
@@ -49,6 +81,19 @@ def command(model: str, template: str, document_file: Path | None, max_words: in
         overhead = f", {row['overhead_tokens']} tokens beside the document" if row["overhead_tokens"] else ""
         click.echo(click.style(f"== {row['name']}{overhead}", bold=True))
         click.echo(f"{row['prompt']}>>>{row['trained']}<<<\n" if row["prompt"] else f"({row['note']})\n")
+
+
+def _score(
+    model: str, chosen: list[Any], tuned: tuple[Path, ...], limit: int, flags: dict[str, Any], as_json: bool
+) -> None:
+    from common.cli.options import config_from
+    from common.errors import UsageError
+    from common.prompt_scores import prompt_table, score_prompts
+
+    if not flags.get("data"):
+        raise UsageError("--score needs --data: a directory, a file or a data set name with dev documents")
+    results = score_prompts(config_from({**flags, "model": model or None}), chosen, tuned, limit)
+    click.echo(json.dumps(results) if as_json else prompt_table(results))
 
 
 def _tokenizer(model: str) -> Any:

@@ -10,6 +10,7 @@ import click
 from common.budget.curve_file import SETTINGS_FILE
 from common.cli.completion import COMPLETIONS
 from common.cli.options import GroupedCommand, config_from, settings_options
+from common.errors import UsageError
 
 HELP = """Fine-tune a model into a summarizer of your documents.
 
@@ -43,12 +44,22 @@ def command_for(engine: str | None) -> click.Command:
     @click.option("--learning-curve", "curve", is_flag=True,
                   help="Train on growing subsets, and project what more examples would bring.")  # fmt: skip
     @click.option("--resume", is_flag=True, help="Continue the run in --run from its newest checkpoint.")
+    @click.option("--eval-only", is_flag=True, help="Do not train: score the run in --run and write its report.")
+    @click.option("--generate-samples", "samples", type=click.IntRange(min=0), default=0, metavar="N",
+                  help="Also print N scored documents with reference and summary.")  # fmt: skip
     @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON document.")
     def train(
-        config_file: Path | None, recipe: str | None, adapt: bool, curve: bool, resume: bool, as_json: bool,
+        config_file: Path | None,
+        recipe: str | None,
+        adapt: bool,
+        curve: bool,
+        resume: bool,
+        eval_only: bool,
+        samples: int,
+        as_json: bool,
         **flags: Any,
-    ) -> int:  # fmt: skip
-        return run(flags, config_file, recipe, resume, as_json, engine, adapt, curve)
+    ) -> int:
+        return run(flags, config_file, recipe, resume, as_json, engine, adapt, curve, eval_only, samples)
 
     return train
 
@@ -65,16 +76,22 @@ def run(
     engine: str | None = None,
     adapt: bool = False,
     curve: bool = False,
+    eval_only: bool = False,
+    samples: int = 0,
 ) -> int:
     """Train, evaluate if asked, report. Returns the exit status (130 or 143 after a signal)."""
-    if resume and flags.get("run") and not config_file and not recipe:
+    if eval_only and not flags.get("run"):
+        raise UsageError("--eval-only scores a run that is there: give it as --run DIR")
+    if (resume or eval_only) and flags.get("run") and not config_file and not recipe:
         path = Path(flags["run"])
         curve = curve or (path / SETTINGS_FILE).is_file()
         flags = {**_stored_flags(path), **{k: v for k, v in flags.items() if v is not None}}
+    if curve and (eval_only or samples):
+        raise UsageError("--learning-curve scores by dev loss alone; leave out --eval-only and --generate-samples")
     config = config_from(flags, config_file, recipe, engine)
     from common.journey import launch
 
-    return launch(config, resume, "json" if as_json else "text", adapt, curve)
+    return launch(config, resume, "json" if as_json else "text", adapt, curve, eval_only, samples)
 
 
 def _stored_flags(run: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.data.columns import Columns, choose_columns
+from common.data.dialogue_layouts import to_pairs
 from common.data.duplicates import Sketch, find_duplicates, find_leaks, sketch
 from common.data.files import READERS, only_file, read_table, split_files
 from common.data.named import NAMES, demo_tables, find_hub_set, hub_tables
@@ -67,7 +68,7 @@ def large_training_file(settings: DataSettings) -> Path | None:
     whole, with a dev set beside it. None: the set is read into memory.
     """
     path = Path(settings.data).expanduser()
-    if settings.limit_train or not path.is_dir():
+    if settings.limit_train or settings.concise_share or not path.is_dir():
         return None
     by_split = split_files(path)
     train = by_split.get("train", [])
@@ -171,7 +172,7 @@ def _to_sets(tables: Mapping[str, Sequence[Table]], settings: DataSettings, repo
     sets: Sets = {}
     stop = settings.on_bad_row == "stop"
     for split, parts in tables.items():
-        whole = _joined(parts)
+        whole = to_pairs(_joined(parts), report)
         if whole.columns:
             columns = choose_columns(whole.columns, whole.file, settings.document_column, settings.summary_column)
             report.note(f"columns: {columns}")

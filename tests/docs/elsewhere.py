@@ -4,6 +4,8 @@ from __future__ import annotations
 
 PACKAGE = "tests/docs/test_package.py installs the wheel in an empty environment"
 MAKE = "what a developer and .ci/run run"
+RECIPES = "tests/recipes/test_end_to_end.py runs the recipe at a small size"
+SWEEPS = "tests/sweep runs such a command at a small size"
 
 RUN_ELSEWHERE: dict[str, str] = {
     "make demo": MAKE,
@@ -30,4 +32,16 @@ RUN_ELSEWHERE: dict[str, str] = {
         "needs two machines; tests/engine_mlx/test_distributed.py starts two processes on one"
     ),
     "python scripts/write_docs.py": "tests/docs/test_generated.py",
+    "sumkit train --recipe phi2-xsum-t4": RECIPES,
+    "sumkit train --recipe phi2-xsum-nf4": RECIPES,
+    "sumkit train --recipe phi2-oasst1 --preview-prompts prompts.txt --concise-share 0.3": RECIPES,
+    "sumkit train --recipe llama32-finetome": RECIPES,
+    "sumkit train --recipe qwen-cnndm-mlx --generate-samples 5": RECIPES,
+    "sumkit train --run runs/NAME --eval-only --generate-samples 5": RECIPES,
+    "sumkit sweep --data notes/ --range-test": SWEEPS,
+    "sumkit sweep --data notes/ --vary learning-rate=1e-4,2e-4,5e-4 --run runs/rates": SWEEPS,
+    "sumkit sweep --data notes/ --vary learning-rate=1e-4..5e-3 --vary rank=16,32,64 --random 12": SWEEPS,
+    "sumkit sweep --recipe llama32-finetome --vary rank=8,16 --halving 0": SWEEPS,
+    "sumkit sweep --data notes/ --vary template=direct,article,chat --halving 0 --run runs/templates": SWEEPS,
+    "sumkit prompts --score --data notes/ --model smollm2-135m --tuned runs/templates": SWEEPS,
 }

@@ -1,0 +1,82 @@
+"""Files of dialogues that hold no prompt and answer columns: message trees, and texts with speakers marked in them.
+
+A table in one of these layouts becomes a table of `document` and `summary`; any other is left as it is. Knows
+nothing of columns' names beyond these layouts, nor of what is done with the rows.
+"""
+
+from __future__ import annotations
+
+import re
+
+from common.data.conversations import first_answers
+from common.data.report import ReportBuilder
+from common.data.table import Table
+
+TREE_COLUMNS = {"message_id", "parent_id", "text", "role"}
+SPEAKERS = re.compile(r"###[ \t]*(Human|User|Instruction|Assistant|Response)[ \t]*:[ \t]*", re.IGNORECASE)
+ASKS = ("human", "user", "instruction")
+
+
+def to_pairs(table: Table, report: ReportBuilder) -> Table:
+    """Prompt and answer pairs where the table is a forest of messages or marked text; else the table itself."""
+    if set(table.columns) >= TREE_COLUMNS:
+        return _from_trees(table, report)
+    if _is_text_only(table):
+        return _from_marked_text(table, report)
+    return table
+
+
+def _from_trees(table: Table, report: ReportBuilder) -> Table:
+    """The opening prompt of each tree with the answer people ranked first; in English where languages are given."""
+    rows = [{"lang": "en", **row.values} for row in table.rows]
+    pairs = Table(table.file, bad=table.bad)
+    places = {row.values.get("message_id"): row.place for row in table.rows}
+    for pair in first_answers(rows):
+        pairs.add(places[pair["id"]], pair)
+    pairs.declare(("document", "summary"))
+    report.note(
+        f"message trees: {len(table.rows):,} messages became {len(pairs.rows):,} pairs of prompt and best answer"
+    )
+    return pairs
+
+
+def _is_text_only(table: Table) -> bool:
+    """Whether every row has just a text (and an id), and speakers are marked in the first one."""
+    if not table.rows or not set(table.columns) <= {"text", "id"} or "text" not in table.columns:
+        return False
+    return bool(SPEAKERS.search(str(table.rows[0].values.get("text"))))
+
+
+def _from_marked_text(table: Table, report: ReportBuilder) -> Table:
+    """`### Human: … ### Assistant: …`: all before the last answer is the document, the last answer the summary."""
+    pairs = Table(table.file, bad=table.bad)
+    pairs.declare(("document", "summary"))
+    for row in table.rows:
+        text = str(row.values.get("text") or "")
+        turns = _turns(text)
+        while turns and turns[-1][0]:
+            turns.pop()  # nothing answers it
+        if len(turns) < 2:
+            pairs.reject(
+                row.place, "holds no question followed by an answer; mark them as `### Human:`, `### Assistant:`"
+            )
+            continue
+        asked = turns[:-1]
+        document = asked[0][1] if len(asked) == 1 else "\n\n".join(f"{_name(asks)}: {said}" for asks, said in asked)
+        values = {"document": document, "summary": turns[-1][1]}
+        pairs.add(row.place, {**values, **({"id": row.values["id"]} if row.values.get("id") else {})})
+    report.note("text only: the last answer of each text is the summary, what stands before it the document")
+    return pairs
+
+
+def _turns(text: str) -> list[tuple[bool, str]]:
+    """(whether it asks, what is said) for each marked turn."""
+    marks = list(SPEAKERS.finditer(text))
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    return [
+        (mark.group(1).lower() in ASKS, text[mark.end() : end].strip()) for mark, end in zip(marks, ends, strict=True)
+    ]
+
+
+def _name(asks: bool) -> str:
+    return "User" if asks else "Assistant"

@@ -1,0 +1,61 @@
+"""Message trees and texts with marked speakers become prompt and answer pairs, from a file as from the Hub."""
+
+import json
+
+from common.data.sources import load_splits
+from common.settings import DataSettings
+
+
+def oasst_row(identifier, parent, role, text, rank=None, lang="en", deleted=False):
+    """A row with the columns that OpenAssistant/oasst1 has on the Hub."""
+    return {
+        "message_id": identifier, "parent_id": parent, "user_id": "u", "created_date": "2023-02-05T14:23:50",
+        "text": text, "role": role, "lang": lang, "review_count": 3, "review_result": True, "deleted": deleted,
+        "rank": rank, "synthetic": False, "model_name": None, "detoxify": None, "message_tree_id": identifier,
+        "tree_state": "ready_for_export", "emojis": None, "labels": None,
+    }  # fmt: skip
+
+
+def load(tmp_path, rows):
+    file = tmp_path / "train.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return load_splits(DataSettings(data=str(tmp_path), min_document_words=1, dev_fraction=0.0), 0)
+
+
+def test_a_tree_gives_its_opening_prompt_and_the_answer_people_ranked_first(tmp_path):
+    splits = load(
+        tmp_path,
+        [
+            oasst_row("a", None, "prompter", "Why is the sky blue?"),
+            oasst_row("a1", "a", "assistant", "It reflects the sea.", rank=1),
+            oasst_row("a2", "a", "assistant", "Air scatters blue light most.", rank=0),
+            oasst_row("a3", "a2", "prompter", "And at dusk?"),
+            oasst_row("b", None, "prompter", "¿Por qué?", lang="es"),
+            oasst_row("b1", "b", "assistant", "Porque sí.", lang="es"),
+            oasst_row("c", None, "prompter", "A question nobody answered"),
+        ],
+    )
+    (example,) = splits.train
+    assert (example.id, example.document, example.summary) == (
+        "a",
+        "Why is the sky blue?",
+        "Air scatters blue light most.",
+    )
+    assert any("7 messages became 1 pairs" in line for line in splits.report.lines())
+
+
+def test_a_text_with_marked_speakers_is_split_before_its_last_answer(tmp_path):
+    splits = load(
+        tmp_path,
+        [
+            {"text": "### Human: What is tar?### Assistant: A tool that packs files."},
+            {"text": "### Human: What is tar?\n### Assistant: A tool.\n### Human: Who wrote it?\n### Assistant: AT&T."},
+            {"text": "### Human: Is anybody there?"},
+        ],
+    )
+    assert [(example.document, example.summary) for example in splits.train] == [
+        ("What is tar?", "A tool that packs files."),
+        ("User: What is tar?\n\nAssistant: A tool.\n\nUser: Who wrote it?", "AT&T."),
+    ]
+    assert [(row.place, row.problem[:22]) for row in splits.report.bad_rows] == [("line 3", "holds no question foll")]
+    assert any("text only" in line for line in splits.report.lines())
