@@ -124,7 +124,7 @@ def _each_run(paths: Sequence[Path]) -> list[Path]:
 def _results(config: RunConfig, rows: Sequence[Scored], examples: int) -> dict[str, Any]:
     untuned = [row for row in rows if not row.run] or list(rows)
     best = max(untuned, key=lambda row: float(row.system.scores["rouge1"].mean()))
-    listed = []
+    listed: list[dict[str, Any]] = []
     for row in rows:
         stops = Counter(prediction.stop_reason for prediction in row.system.predictions)
         intervals = bootstrap_intervals({name: row.system.scores[name] for name in MEASURES})

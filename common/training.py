@@ -233,7 +233,7 @@ def train_run(
     for line in said:
         note(line)
     if not leads:  # rank 0 holds the lock, compares and writes
-        return _train_locked(run, prepared, config, name, why)
+        return _train_locked(run, prepared, config, name, why, share, at_end)
     with RunLock(run):
         finish_interrupted(run.path)
         finish_interrupted(run.checkpoints)

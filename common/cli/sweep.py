@@ -68,7 +68,8 @@ def command(
 
     run = flags.pop("run")
     if range_test:
-        return _range_test(vary, run, config_from(flags, config_file, recipe), as_json)
+        _range_test(vary, run, config_from(flags, config_file, recipe), as_json)
+        return None
     if resume and run and not vary:
         plan, path = stored_plan(Path(run)), Path(run)
     else:
