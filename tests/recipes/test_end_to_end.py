@@ -19,18 +19,19 @@ from tests.tiny_models import build_tiny_model, build_tiny_tokenizer
 # recipe, engine it names, architecture of its model, its data set's columns
 CASES = [
     ("phi2-xsum-t4", "cuda", "phi", write_xsum),
-    ("phi2-xsum-nf4", "cuda", "phi", write_xsum),
+    pytest.param("phi2-xsum-nf4", "cuda", "phi", write_xsum, marks=pytest.mark.slow),
     ("phi2-oasst1", "cuda", "phi", write_oasst1),
-    ("llama32-finetome", "cuda", "llama", write_finetome),
+    pytest.param("llama32-finetome", "cuda", "llama", write_finetome, marks=pytest.mark.slow),
     ("qwen-cnndm-mlx", "mlx", "qwen2", write_cnn_dailymail),
 ]
+NAMES = ["phi2-xsum-t4", "phi2-xsum-nf4", "phi2-oasst1", "llama32-finetome", "qwen-cnndm-mlx"]
 # What a tiny model on a CPU needs otherwise: short texts, few steps, float32 where the recipe asks for a T4's float16.
 SMALL = ["--max-length", "192", "--max-summary-tokens", "64", "--max-new-tokens", "8", "--dtype", "float32",
          "--learning-rate", "1e-2", "--warmup-steps", "0", "--duplicates", "keep", "--leaks", "keep",
          "--base-template", "same", "--save-every", "1"]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "engine", "architecture", "write_data"), CASES, ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(("name", "engine", "architecture", "write_data"), CASES, ids=NAMES)
 def test_a_recipe_runs_from_prompt_to_report(tmp_path, monkeypatch, capsys, name, engine, architecture, write_data):
     monkeypatch.setenv("SUMKIT_SUPERVISOR", str(os.getppid()))  # train in this process, without a child
     recipe = recipe_settings(name)
