@@ -25,6 +25,7 @@ from common.rundir import RunDirectory
 
 NAME = "run.lock"
 BEAT_SECONDS = 30.0
+_held: set[str] = set()  # tokens of the locks that this process holds
 SILENT_SECONDS = 120.0  # four missed heartbeats: what a network drive may delay is not taken for a death
 
 
@@ -52,6 +53,7 @@ class RunLock:
                 self._take()
         except OSError as error:
             raise disk_error(self._path, error) from None
+        _held.add(self._identity["token"])
         self._thread = threading.Thread(target=self._beat, name="run-lock", daemon=True)
         self._thread.start()
         return self
@@ -60,6 +62,7 @@ class RunLock:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+        _held.discard(self._identity["token"])
         with suppress(OSError):
             if _read(self._path).get("token") == self._identity["token"]:
                 self._path.unlink(missing_ok=True)
@@ -152,9 +155,14 @@ def _age(path: Path) -> float:
 
 
 def _is_alive(holder: dict[str, Any]) -> bool:
-    """Whether the process that made the lock still runs on this machine."""
+    """Whether the process that made the lock still runs on this machine; of its own locks, a process knows itself.
+
+    (One that was given up while the drive could not be written is still there afterwards.)
+    """
     import psutil
 
+    if holder.get("pid") == os.getpid() and holder.get("token") not in _held:
+        return False
     try:
         return bool(abs(psutil.Process(int(holder["pid"])).create_time() - float(holder["started"])) < 1.0)
     except (psutil.Error, KeyError, TypeError, ValueError, OverflowError):

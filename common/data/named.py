@@ -8,7 +8,8 @@ nothing of files on this machine, nor of what is done with the rows.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -95,8 +96,12 @@ def _load(name: str, chosen: HubSet) -> Any:
         from datasets import load_dataset
     except ImportError as error:
         raise DataError(f"data set {name}: the package datasets cannot be imported ({error}); install it") from None
-    reachable = _ask_only_the_cache_without_a_hub()
     options = {"name": chosen.config} if chosen.config else {}
+    with _only_the_cache_without_a_hub() as reachable:
+        return _from_hub(name, chosen, load_dataset, options, reachable)
+
+
+def _from_hub(name: str, chosen: HubSet, load_dataset: Any, options: dict[str, str], reachable: bool) -> Any:
     try:
         try:
             return load_dataset(chosen.repository, **options)
@@ -108,18 +113,23 @@ def _load(name: str, chosen: HubSet) -> Any:
         raise DataError(_explain(name, chosen, error, reachable)) from None
 
 
-def _ask_only_the_cache_without_a_hub() -> bool:
+@contextmanager
+def _only_the_cache_without_a_hub() -> Iterator[bool]:
     """Whether the Hub can be reached. Where not, its clients look into their caches at once instead of retrying."""
     from common.models import hub_reachable
 
     if hub_reachable():
-        return True
+        yield True
+        return
     import datasets
     import huggingface_hub.constants
 
-    datasets.config.HF_HUB_OFFLINE = True
-    huggingface_hub.constants.HF_HUB_OFFLINE = True
-    return False
+    before = datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = huggingface_hub.constants.HF_HUB_OFFLINE = True
+    try:
+        yield False
+    finally:
+        datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE = before
 
 
 def _explain(name: str, chosen: HubSet, error: Exception, reachable: bool) -> str:

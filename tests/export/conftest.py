@@ -66,7 +66,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
         config = RunConfig(
             data=DataSettings(data="demo"),
             prompt=PromptSettings(template=template, max_length=400),
-            model=ModelSettings(model=str(model_dir), quantize=quantize),
+            model=ModelSettings(model=str(model_dir), quantize=quantize, dtype="float32"),
             generation=GenerationSettings(max_new_tokens=12),
         )
         config = dataclasses.replace(config, output=dataclasses.replace(config.output, engine=engine))

@@ -61,9 +61,14 @@ def test_json_is_one_document_with_what_was_measured(make_run: MakeRun) -> None:
     ],
 )
 def test_wrong_use_and_expected_failures_have_their_status_and_message(
-    arguments: list[str], status: int, message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    arguments: list[str],
+    status: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    os.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     assert run_command(group, ["export", *arguments]) == status
     shown = capsys.readouterr()
     assert message in shown.err

@@ -6,15 +6,18 @@ A handful of kills in every test run; `python -m benchmarks.kill_and_resume` mak
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.journey.conftest import ENGINES
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def kill(engine: str, kills: int, seed: int) -> dict:
     command = [sys.executable, "-m", "tests.reliability.killing", "--engine", engine, "--kills", kills, "--seed", seed]
-    answer = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    answer = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, cwd=ROOT)
     assert answer.returncode == 0, answer.stderr
     print(answer.stdout)
     return json.loads(answer.stdout)

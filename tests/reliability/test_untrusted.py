@@ -98,7 +98,8 @@ def integers(weights):
         (None, {"target_modules": None}, "target_modules is None"),
         (None, {"target_modules": [{}]}, "target_modules"),
         (None, {"peft_type": "IA3"}, "only LORA"),
-        (None, {"use_dora": True}, "use_dora"),
+        (None, {"use_dora": True}, "matrices missing"),
+        (None, {"lora_bias": True}, "lora_bias"),
         (None, {"layers_to_transform": 7}, "cannot be read"),
     ],
 )

@@ -155,7 +155,7 @@ def test_what_cannot_be_loaded_says_so(tmp_path: Path, load: Load) -> None:
         Summarizer.load(tmp_path)
     with pytest.raises(DataError, match="either a run directory or model="):
         Summarizer.load()
-    with pytest.raises(ConfigError, match="template 'poem' is unknown; choose from"):
+    with pytest.raises(ConfigError, match=r"template 'poem' is unknown\nchoose from"):
         load("cuda").__class__.load(load("cuda")._origin[0][1], engine="cuda", template="poem")  # type: ignore[index]
 
 
