@@ -12,6 +12,12 @@ import torch
 
 from common.types import DeviceInfo
 
+# oneDNN, and torch's layer over it, keep compiled products for 1,024 shapes each, some 40 MB for each width of a
+# batch; few enough are kept here for one batch's to stay, and no more. Read when the first product is computed.
+KEPT_PRODUCTS = 64
+for variable in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+    os.environ.setdefault(variable, str(KEPT_PRODUCTS))
+
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 BFLOAT16_CAPABILITY = (8, 0)  # older GPUs only emulate it, whatever torch.cuda.is_bf16_supported() says
 

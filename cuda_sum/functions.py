@@ -7,13 +7,16 @@ engine's file of this name has fewer, because its library has fused ones; here t
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 from common.errors import EngineError
+from cuda_sum.attention import blockwise_attention
+
+BLOCK = 1 << 18  # numbers in a block of rows on a CPU, 1 MiB in float32
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
@@ -47,6 +50,33 @@ def _norm_backward(grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, sc
     weighted = grad.float() * weight
     shared = (weighted * wide).mean(-1, keepdim=True).mul_(scale).mul_(scale)
     return weighted.addcmul_(wide, shared, value=-1.0).mul_(scale).to(x.dtype)
+
+
+def _norm_by_blocks(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """`_norm`, some rows at a time: what is float32 stays in a CPU's cache."""
+    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    scale = x.new_empty(*x.shape[:-1], 1, dtype=torch.float32)
+    flat, flat_out, flat_scale = x.reshape(-1, x.shape[-1]), out.view(-1, x.shape[-1]), scale.view(-1, 1)
+    for part in _row_blocks(flat):
+        flat_out[part], flat_scale[part] = _norm(flat[part], weight, epsilon)
+    return out, scale
+
+
+def _norm_backward_by_blocks(
+    grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor
+) -> torch.Tensor:
+    """`_norm_backward`, some rows at a time."""
+    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    flat, flat_out, flat_scale = x.reshape(-1, x.shape[-1]), out.view(-1, x.shape[-1]), scale.view(-1, 1)
+    flat_grad = grad.reshape(-1, x.shape[-1])
+    for part in _row_blocks(flat):
+        flat_out[part] = _norm_backward(flat_grad[part], flat[part], weight, flat_scale[part])
+    return out
+
+
+def _row_blocks(flat: torch.Tensor) -> Iterator[slice]:
+    rows = max(1, len(flat) if flat.is_cuda else BLOCK // flat.shape[-1])
+    return (slice(start, start + rows) for start in range(0, len(flat), rows))
 
 
 def rotate(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
@@ -120,8 +150,8 @@ def _gate_backward(
 
 
 _eager: dict[str, Callable[..., Any]] = {
-    "norm": _norm,
-    "norm_backward": _norm_backward,
+    "norm": _norm_by_blocks,
+    "norm_backward": _norm_backward_by_blocks,
     "turn": _turn,
     "gate": _gate,
     "gate_backward": _gate_backward,
@@ -137,7 +167,7 @@ def compile_functions(enabled: bool) -> None:
     """
     if enabled and not torch.cuda.is_available() and not any(shutil.which(name) for name in ("g++", "clang++", "cl")):
         raise EngineError("compiling on a CPU needs a C++ compiler (g++ or clang++); leave --compile off")
-    whole = _eager | {"turn": _turn_whole}
+    whole = _eager | {"norm": _norm, "norm_backward": _norm_backward, "turn": _turn_whole}
     _run.update({name: torch.compile(whole[name], dynamic=True) if enabled else _eager[name] for name in _eager})
 
 
@@ -157,6 +187,8 @@ def causal_attention(
     """
     batch, heads, length, width = query.shape
     groups = key.shape[1]
+    if mask is None and not query.is_cuda and 1 < length <= (window or length):
+        return blockwise_attention(query, key, value, scale)
     if mask is None and window is not None and length > window:
         position = torch.arange(length, device=query.device)
         distance = position[:, None] - position[None, :]

@@ -11,11 +11,13 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import cuda_sum.fast
 from common.architecture import read_shape
 from common.engine import EngineSpec, OptimizerSpec
 from common.errors import NonFiniteError
 from common.types import Batch
 from cuda_sum.engine import CudaEngine
+from cuda_sum.functions import causal_attention
 from cuda_sum.model import dense_weight, is_quantized, load_model
 from cuda_sum.optimizer import FIRST_SCALE, GROWTH_STEPS, SMALLEST_SCALE, LossScaler
 from tests.engine_cuda.cases import random_batch, trained_adapter
@@ -99,18 +101,16 @@ def test_trained_weights_stay_float32_and_activations_are_not_widened(dtype: str
 
 @pytest.mark.parametrize(("architecture", "wanted"), [("phi", torch.float32), ("llama", torch.float16)])
 def test_phis_attention_runs_in_float32_where_float16_would_overflow(
-    architecture: str, wanted: torch.dtype, make_engine: MakeEngine
+    architecture: str, wanted: torch.dtype, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = set()
 
-    class Attention(TorchDispatchMode):
-        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if "attention" in str(function):
-                seen.update(tensor.dtype for tensor in args[:3])
-            return function(*args, **(kwargs or {}))
+    def attention(*values: Any) -> torch.Tensor:
+        seen.update(tensor.dtype for tensor in values[:3])
+        return causal_attention(*values)
 
-    with Attention():
-        logits = make_engine(architecture, dtype="float16").logits(TOKENS)
+    monkeypatch.setattr(cuda_sum.fast, "causal_attention", attention)
+    logits = make_engine(architecture, dtype="float16").logits(TOKENS)
     assert seen == {wanted}
     assert np.isfinite(logits).all()
 
