@@ -1,6 +1,7 @@
 """Record a finished run's scores as a benchmark result: `python -m benchmarks.record_run RUN NAME --command "…"`.
 
-Takes the figures from the run's own results.json and metrics.jsonl; measures nothing itself.
+Takes the figures from the run's own results.json and metrics.jsonl; measures nothing itself. The rate is that of the
+median step, and the seconds are the tokens at that rate: a run that was paused or shared its cores is not charged for it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks.record import headline, write_result
+from benchmarks.record import headline, median, write_result
 
 PACKAGES = ("torch", "mlx", "mlx-lm", "transformers", "peft", "numpy", "rouge-score")
 
@@ -23,6 +24,8 @@ def main() -> None:
     arguments = parser.parse_args()
     results = json.loads((arguments.run / "results.json").read_text(encoding="utf-8"))
     state = json.loads((arguments.run / "finished.json").read_text(encoding="utf-8"))["state"]
+    lines = (arguments.run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    rate = median([line["tokens_per_second"] for line in map(json.loads, lines) if "tokens_per_second" in line])
     rows = [
         {
             "system": name,
@@ -35,8 +38,9 @@ def main() -> None:
         "steps": state["step"],
         "tokens": state["tokens"],
         "target_tokens": state["target_tokens"],
-        "seconds": round(state["seconds"], 1),
-        "tokens_per_second": round(state["tokens"] / state["seconds"], 1),
+        "seconds": round(state["tokens"] / rate, 1),
+        "seconds_with_pauses": round(state["seconds"], 1),
+        "tokens_per_second": round(rate, 1),
         "examples_scored": results["examples"],
         "split": results["split"],
         "multi_reference": results["multi_reference"],
