@@ -11,8 +11,8 @@ from pathlib import Path
 
 from benchmarks.record import RESULTS, headline, write_result
 from benchmarks.scored_summaries import line_of, read_examples, row_of, score
-from common.ensemble import elect, load_averaged
-from common.summarizer import Summarizer
+from common.summarize.ensemble import elect, load_averaged
+from common.summarize.summarizer import Summarizer
 
 
 def main() -> None:

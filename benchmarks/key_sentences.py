@@ -17,9 +17,9 @@ import numpy as np
 
 from benchmarks.record import RESULTS, headline, write_result
 from benchmarks.scored_summaries import read_examples
-from common.key_sentences import POSITION_WEIGHT, Scores, lexrank
 from common.metrics.rouge import rouge_scores
 from common.metrics.sentences import split_sentences
+from common.summarize.key_sentences import POSITION_WEIGHT, Scores, lexrank
 from common.types import Example
 
 BUDGETS = (100, 200, 300)  # words
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def weighted(weight: float) -> Rank:
-    """Centrality plus `weight` times earliness, both standardised, as in common.key_sentences."""
+    """Centrality plus `weight` times earliness, both standardised, as in common.summarize.key_sentences."""
 
     def rank(sentences: Sequence[str]) -> Scores:
         earliness = 1.0 / np.sqrt(1.0 + np.arange(len(sentences)))

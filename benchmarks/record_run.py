@@ -1,7 +1,7 @@
 """Record a finished run's scores as a benchmark result: `python -m benchmarks.record_run RUN NAME --command "…"`.
 
 Takes the figures from the run's own results.json and metrics.jsonl; measures nothing itself. The rate is that of the
-median step, and the seconds are the tokens at that rate: a run that was paused or shared its cores is not charged for it.
+median step, and the seconds are the tokens at that rate: pauses and short disturbances do not count.
 """
 
 from __future__ import annotations

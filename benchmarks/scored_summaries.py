@@ -13,7 +13,7 @@ import numpy as np
 from common.metrics.bootstrap import bootstrap_interval, paired_difference
 from common.metrics.faithfulness import faithfulness
 from common.metrics.rouge import rouge_scores
-from common.summary import Summary
+from common.summarize.summary import Summary
 from common.types import Example
 
 MEASURES = ("rouge1", "rouge2", "rougeL")

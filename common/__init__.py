@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from common.summarizer import Summarizer
+    from common.summarize.summarizer import Summarizer
 
 __all__ = ["Summarizer"]
 
@@ -18,7 +18,7 @@ __all__ = ["Summarizer"]
 def __getattr__(name: str) -> Any:
     """Import `Summarizer` when it is first asked for."""
     if name == "Summarizer":
-        from common.summarizer import Summarizer
+        from common.summarize.summarizer import Summarizer
 
         return Summarizer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.budget.run_compute import run_compute, run_compute_text
-from common.evaluation_results import score_table
+from common.evaluation.evaluation_results import score_table
+from common.evaluation.run_evaluation import EvalOptions, NothingHeldOutError, evaluate_run
 from common.loaded_run import load_run
 from common.loop import RunStopped
 from common.progress import note
 from common.report.safe_text import one_line
-from common.run_evaluation import EvalOptions, NothingHeldOutError, evaluate_run
 from common.settings import RunConfig
 from common.supervise import process_rank, should_supervise, supervise
 from common.training import Finished, default_run_path, train_run

@@ -10,11 +10,11 @@ from typing import Any
 
 from common.align.run import align_run
 from common.config import to_dict
-from common.evaluation_results import score_table
+from common.evaluation.evaluation_results import score_table
+from common.evaluation.run_evaluation import EvalOptions, NothingHeldOutError, evaluate_run
 from common.loaded_run import load_run
 from common.loop import RunStopped
 from common.progress import note
-from common.run_evaluation import EvalOptions, NothingHeldOutError, evaluate_run
 from common.settings import RunConfig
 from common.supervise import should_supervise, supervise
 from common.training import Finished

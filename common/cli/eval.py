@@ -66,10 +66,10 @@ def command(
     if human_sheet or human_scores:
         _human(run, human_sheet, human_scores, as_json)
         return
-    from common.evaluation_results import score_table
+    from common.evaluation.evaluation_results import score_table
+    from common.evaluation.run_evaluation import EvalOptions, evaluate_run
     from common.loaded_run import load_run
     from common.report.write import write_report
-    from common.run_evaluation import EvalOptions, evaluate_run
 
     loaded = load_run(run, engine)
     options = EvalOptions(data, split, limit, multi_reference, base, base_template, beside, bertscore)

@@ -88,7 +88,7 @@ def _score(
 ) -> None:
     from common.cli.options import config_from
     from common.errors import UsageError
-    from common.prompt_scores import prompt_table, score_prompts
+    from common.evaluation.prompt_scores import prompt_table, score_prompts
 
     if not flags.get("data"):
         raise UsageError("--score needs --data: a directory, a file or a data set name with dev documents")

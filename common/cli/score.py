@@ -135,7 +135,7 @@ def _against_baselines(
 def _bertscore(pairs: Pairs, model: str, multi_reference: Literal["best", "mean"], seed: int) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from common.measures import bertscore_values
+    from common.evaluation.measures import bertscore_values
     from common.metrics.bootstrap import bootstrap_interval
 
     values, signature = bertscore_values(pairs.predictions, pairs.references, model, multi_reference)

@@ -12,9 +12,9 @@ import click
 from common.cli.completion import COMPLETIONS
 
 if TYPE_CHECKING:
-    from common.ensemble import VotingSummarizer
-    from common.summarizer import Summarizer
-    from common.summary_output import Format
+    from common.summarize.ensemble import VotingSummarizer
+    from common.summarize.summarizer import Summarizer
+    from common.summarize.summary_output import Format
 
 
 @click.command("summarize")
@@ -67,8 +67,8 @@ def command(
       sumkit summarize --run runs/a --run runs/b --run runs/c --ensemble vote report.pdf
       sumkit summarize --model smollm2-135m report.pdf
     """
-    from common.summarize_files import summarize_files
-    from common.summary import DEFAULT_LONG, SummaryOptions
+    from common.summarize.summarize_files import summarize_files
+    from common.summarize.summary import DEFAULT_LONG, SummaryOptions
 
     if len(runs) > 1 and not ensemble:
         raise click.UsageError("several --run need --ensemble vote or average (or see sumkit compare, sumkit serve)")
@@ -91,9 +91,9 @@ def load_model(
     runs: Sequence[Path], model: str, ensemble: Any, engine: str, style: str | None, quantize: Any
 ) -> Summarizer | VotingSummarizer:
     """What the flags ask for: an ensemble, a run, or an untuned model, which is said."""
-    from common.ensemble import load_ensemble
     from common.progress import note
-    from common.summarizer import Summarizer
+    from common.summarize.ensemble import load_ensemble
+    from common.summarize.summarizer import Summarizer
 
     if ensemble:
         return load_ensemble(runs, ensemble, engine, style)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DataError
+from common.evaluation.run_evaluation import EvalOptions, evaluation_examples
 from common.export.answers import Sample, make_sample
 from common.export.comparison import (
     TOLERANCE,
@@ -21,7 +22,6 @@ from common.export.formats import ExportFormat
 from common.export.run_with_engine import run_answers
 from common.export.source import ExportOptions, ExportSource
 from common.report.run_files import read_run
-from common.run_evaluation import EvalOptions, evaluation_examples
 from common.types import Example
 
 

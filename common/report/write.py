@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from common.files import write_atomically, write_text
+from common.files import finish_interrupted, write_atomically, write_text
 from common.report.content import ReportContent, gather
 from common.report.drawing import save_png
 from common.report.html import render_html
@@ -24,20 +24,25 @@ def write_report(run: Path) -> Path:
 
 
 def write_files(content: ReportContent, markdown: bool = False) -> list[Path]:
-    """Write what was gathered; the page is the first path of the list, report.md the second where asked for."""
+    """Write what was gathered; the page is the first path of the list, report.md the second where asked for.
+
+    The page is written last: where it stands, everything does.
+    """
     directory = content.run.path
-    written = [directory / "report.html"]
-    write_text(written[0], render_html(content))
+    plots, page = directory / "plots", directory / "report.html"
+    finish_interrupted(plots)
+    written = []
     if markdown:
         written.append(directory / "report.md")
-        write_text(written[1], render_markdown(content))
+        write_text(written[-1], render_markdown(content))
     if content.run.predictions:
         written.append(directory / "sample_predictions.txt")
         write_text(written[-1], sample_text(content))
     for plot in content.plots:
-        written.append(directory / "plots" / f"{plot.name}.png")
+        written.append(plots / f"{plot.name}.png")
         write_atomically(written[-1], _png_writer(plot))
-    return written
+    write_text(page, render_html(content))
+    return [page, *written]
 
 
 def _png_writer(plot: Plot) -> Callable[[Path], None]:

@@ -11,7 +11,7 @@ from common.errors import ConfigError
 from common.loaded_run import LoadedRun, load_run
 from common.rundir import RunDirectory
 from common.serve.worker import Served
-from common.summarizer import Quantize, Summarizer
+from common.summarize.summarizer import Quantize, Summarizer
 
 UNTUNED = "-untuned"
 

@@ -12,11 +12,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from common.errors import ConfigError
-from common.long_documents import LongMethod
 from common.metrics.faithfulness import unsupported_claims
 from common.serve.answers import BadRequestError
 from common.serve.worker import Finished, Worker
-from common.summary import DEFAULT_LONG, SummaryOptions
+from common.summarize.long_documents import LongMethod
+from common.summarize.summary import DEFAULT_LONG, SummaryOptions
 
 MOST_NEW_TOKENS = 4096
 

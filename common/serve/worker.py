@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from common.serve.limits import Limits
-from common.summary import Summary, SummaryOptions
-from common.summary_job import OnDone, OnText
+from common.summarize.summary import Summary, SummaryOptions
+from common.summarize.summary_job import OnDone, OnText
 
 logger = logging.getLogger(__name__)
 

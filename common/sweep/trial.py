@@ -17,9 +17,9 @@ import numpy as np
 
 from common.config import to_dict
 from common.engine import Engine
+from common.evaluation.reference_perplexity import example_losses
 from common.files import write_json
 from common.loop import RunStopped, TrainingLoop
-from common.reference_perplexity import example_losses
 from common.settings import RunConfig
 from common.training import Prepared, generation_spec, train_run
 
@@ -85,7 +85,7 @@ def run_trial(config: RunConfig, share: float, rouge_documents: RougeDocuments) 
 
 
 def _rouge(engine: Engine, prepared: Prepared, config: RunConfig, count: int) -> dict[str, dict[str, float]]:
-    from common.evaluate import generate_predictions, score_predictions
+    from common.evaluation.evaluate import generate_predictions, score_predictions
 
     documents = list(prepared.dev_examples)[: count or None]
     spec = generation_spec(config, prepared.prompt_format.eos_ids)

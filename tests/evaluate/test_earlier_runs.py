@@ -6,8 +6,8 @@ import os
 import pytest
 
 from common.cli.main import group, run
-from common.earlier_runs import earlier_predictions, name_runs, stored_predictions
 from common.errors import ConfigError
+from common.evaluation.earlier_runs import earlier_predictions, name_runs, stored_predictions
 from common.types import Example
 from tests.tiny_runs import build_tiny_base, build_tiny_run
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from common.errors import DataError
-from common.evaluate import Evaluation, baseline_predictions, score_predictions
-from common.evaluation_results import overlap_facts, predictions_csv, results_of, score_table
+from common.evaluation.evaluate import Evaluation, baseline_predictions, score_predictions
+from common.evaluation.evaluation_results import overlap_facts, predictions_csv, results_of, score_table
+from common.evaluation.run_evaluation import training_overlap
 from common.files import sha256_text
-from common.run_evaluation import training_overlap
 from common.settings import DataSettings, RunConfig
 from common.types import Example, Prediction
 

@@ -7,8 +7,8 @@ import pytest
 
 from common.data.encode import encode_examples
 from common.engine import Engine
+from common.evaluation.reference_perplexity import perplexity_interval, reference_perplexity
 from common.loaded_run import LoadedRun, load_run
-from common.reference_perplexity import perplexity_interval, reference_perplexity
 from common.types import Example
 from tests.tiny_runs import build_tiny_base, build_tiny_run
 

@@ -234,7 +234,7 @@ def test_neftune_acts_in_training_steps_only(name: EngineName, model_dir: Path) 
 
 def test_exports_that_cannot_hold_dora_say_so(model_dir: Path) -> None:
     from common.adapter import StoredAdapter
-    from common.ensemble import average_adapters
+    from common.summarize.ensemble import average_adapters
 
     engine = build_exact("cuda", model_dir, lora=DORA)
     stored = StoredAdapter(engine.adapter(), DORA, str(model_dir))

@@ -201,6 +201,7 @@ def outcome(run: Path) -> dict[str, Any]:
         "results": {name: value for name, value in results.items() if name not in ("seconds", "run")},
         "leftovers": sorted(path.name for path in run.rglob(".*")),
         "report": (run / "report.html").is_file(),
+        "plots": sorted(path.name for path in (run / "plots").iterdir()),
     }
 
 

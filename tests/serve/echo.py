@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from common.summary import Summary, SummaryOptions
-from common.summary_job import OnDone, OnText
+from common.summarize.summary import Summary, SummaryOptions
+from common.summarize.summary_job import OnDone, OnText
 
 
 class Echo:

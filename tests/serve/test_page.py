@@ -146,7 +146,7 @@ def test_stopping_ends_the_request_and_a_busy_server_is_tried_again(chromium: An
     page.one("#go").click()
     page.wait_done()
     assert page.texts(".state") == ["stopped"]
-    from common.summary import SummaryOptions
+    from common.summarize.summary import SummaryOptions
 
     first = server.worker.submit("slow", "word " * 80, SummaryOptions(), lambda item: None)
     wait_until(lambda: server.worker.queue_length() == 0)

@@ -15,7 +15,7 @@ import pytest
 
 from common.errors import ConfigError
 from common.serve.served import load_runs, load_zero_shot, model_names
-from common.summarizer import Summarizer
+from common.summarize.summarizer import Summarizer
 from tests.serve.conftest import Start
 from tests.tiny_runs import build_tiny_base, build_tiny_run
 

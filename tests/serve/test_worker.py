@@ -9,7 +9,7 @@ import pytest
 from common.errors import ModelError
 from common.serve.limits import Limits
 from common.serve.worker import BusyError, Finished, TooSlowError, Worker
-from common.summary import SummaryOptions
+from common.summarize.summary import SummaryOptions
 from tests.serve.conftest import wait_until
 from tests.serve.echo import Echo
 

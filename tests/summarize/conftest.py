@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common.summarizer import Summarizer
+from common.summarize.summarizer import Summarizer
 from tests.tiny_runs import build_tiny_base, build_tiny_run
 
 

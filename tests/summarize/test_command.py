@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from common.cli.summarize import command
 from common.errors import DataError
-from common.summarizer import Summarizer
+from common.summarize.summarizer import Summarizer
 from tests.documents.make_files import docx_bytes, pdf_bytes
 
 TEXT = "The council voted on Monday to close the old bridge for repairs."

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from common.adapter import lora_a_name, lora_b_name, read_adapter
-from common.ensemble import VotingSummarizer, average_adapters, elect, load_ensemble, vote
 from common.errors import AdapterError, ConfigError
-from common.summarizer import Summarizer
-from common.summary import Summary, SummaryOptions
+from common.summarize.ensemble import VotingSummarizer, average_adapters, elect, load_ensemble, vote
+from common.summarize.summarizer import Summarizer
+from common.summarize.summary import Summary, SummaryOptions
 from tests.tiny_runs import build_tiny_run
 
 TEXTS = ["The council voted on Monday to close the old bridge.", "She wrote to the team that the release is late."]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from common.key_sentences import key_sentences, lexrank
-from common.long_documents import fit_documents
+from common.summarize.key_sentences import key_sentences, lexrank
+from common.summarize.long_documents import fit_documents
 
 FACTS = [f"Fact {number} is that the ferry carries {number} people." for number in range(20)]
 LONG, SHORT = " ".join(FACTS), "The ferry stays."

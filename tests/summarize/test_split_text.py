@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.split_text import is_heading, split_parts
+from common.summarize.split_text import is_heading, split_parts
 
 
 def words(texts: Sequence[str]) -> list[int]:

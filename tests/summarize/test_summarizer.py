@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import CheckpointError, ConfigError, DataError
-from common.evaluate import generate_predictions
-from common.summarizer import Summarizer
-from common.summary import Summary, SummaryOptions
+from common.evaluation.evaluate import generate_predictions
+from common.summarize.summarizer import Summarizer
+from common.summarize.summary import Summary, SummaryOptions
 from common.types import Example
 from tests.tiny_runs import MAX_LENGTH, NEW_TOKENS
 
@@ -161,7 +161,7 @@ def test_what_cannot_be_loaded_says_so(tmp_path: Path, load: Load) -> None:
 
 def test_importing_the_package_imports_nothing_heavy_until_the_summarizer_is_asked_for() -> None:
     program = (
-        "import sys, common; assert 'numpy' not in sys.modules and 'common.summarizer' not in sys.modules; "
+        "import sys, common; assert 'numpy' not in sys.modules and 'common.summarize.summarizer' not in sys.modules; "
         "from common import Summarizer; assert Summarizer.load; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import ConfigError
-from common.summary import SummaryOptions, shorten
-from common.text_stream import TextStream
+from common.summarize.summary import SummaryOptions, shorten
+from common.summarize.text_stream import TextStream
 
 TEXT = "Mr. Hill said never. The ferry, which is old, stays. Nobody left."
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from common.report.safe_text import visible
-from common.summary import Summary
+from common.summarize.summary import Summary
 
 Format = Literal["text", "json", "jsonl", "csv"]
 CSV_COLUMNS = ("file", "summary", "stop_reason", "prompt_tokens", "tokens", "unread_tokens", "error")

@@ -19,9 +19,9 @@ from common.errors import AdapterError, ConfigError
 from common.metrics.rouge import rouge_scores
 from common.models import resolve_model
 from common.rundir import open_run, prompt_format
-from common.summarizer import Summarizer
-from common.summary import Summary, SummaryOptions
-from common.summary_job import OnDone, OnText
+from common.summarize.summarizer import Summarizer
+from common.summarize.summary import Summary, SummaryOptions
+from common.summarize.summary_job import OnDone, OnText
 from common.tokenizer import load_tokenizer
 from common.training import engine_spec, generation_spec
 

@@ -14,8 +14,8 @@ from common.documents.find import STDIN, find_documents
 from common.documents.read import Document, document_from_bytes, read_document
 from common.errors import DataError
 from common.progress import Progress, note
-from common.summary import Summary, SummaryOptions
-from common.summary_output import Format, SummaryWriter
+from common.summarize.summary import Summary, SummaryOptions
+from common.summarize.summary_output import Format, SummaryWriter
 
 TOGETHER = 16  # documents generated at once
 

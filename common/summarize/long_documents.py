@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
-from common.key_sentences import key_sentences
 from common.metrics.sentences import sentence_spans
-from common.split_text import Count, split_parts
+from common.summarize.key_sentences import key_sentences
+from common.summarize.split_text import Count, split_parts
 
 LongMethod = Literal["truncate", "map-reduce", "two-stage"]
 METHODS: tuple[LongMethod, ...] = ("truncate", "map-reduce", "two-stage")

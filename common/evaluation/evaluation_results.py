@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from common.evaluate import Evaluation, SystemScores
+from common.evaluation.evaluate import Evaluation, SystemScores
+from common.evaluation.measures import describe_summaries, external_scores
 from common.files import write_json, write_text
-from common.measures import describe_summaries, external_scores
 from common.metrics.bootstrap import bootstrap_intervals, paired_difference
 from common.metrics.external import ExternalScore, external_difference
 from common.metrics.faithfulness import unsupported_claims

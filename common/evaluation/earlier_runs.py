@@ -49,7 +49,7 @@ def earlier_predictions(path: Path, examples: Sequence[Example], engine: str = "
     if stored is not None:
         note(f"{path}: summaries of these documents taken from its predictions.csv")
         return stored
-    from common.evaluate import generate_predictions
+    from common.evaluation.evaluate import generate_predictions
     from common.loaded_run import load_run
     from common.training import generation_spec
 

@@ -1,6 +1,6 @@
 """Evaluate a run directory: what `sumkit eval` and the end of `sumkit train` do.
 
-Finds the documents and the untuned model's prompt; generating and scoring are in `common.evaluate`.
+Finds the documents and the untuned model's prompt; generating and scoring are in `common.evaluation.evaluate`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from common.data.sources import SPLITS, Split, large_training_file, load_examples, load_held_out, load_splits
-from common.earlier_runs import earlier_predictions, name_runs
 from common.errors import DataError
-from common.evaluate import (
+from common.evaluation.earlier_runs import earlier_predictions, name_runs
+from common.evaluation.evaluate import (
     Evaluation,
     MultiReference,
     SystemScores,
@@ -22,7 +22,7 @@ from common.evaluate import (
     evaluate_systems,
     score_predictions,
 )
-from common.evaluation_results import overlap_facts, results_of, write_evaluation
+from common.evaluation.evaluation_results import overlap_facts, results_of, write_evaluation
 from common.loaded_run import LoadedRun
 from common.progress import detail, note
 from common.settings import RunConfig
@@ -112,7 +112,7 @@ def _score_earlier(
 
 def _add_bertscore(systems: dict[str, SystemScores], examples: Sequence[Example], options: EvalOptions) -> str:
     """Give every system its BERTScores; returns their signature."""
-    from common.measures import bertscore_values
+    from common.evaluation.measures import bertscore_values
 
     texts = [prediction.text for system in systems.values() for prediction in system.predictions]
     references = [example.all_references for example in examples] * len(systems)

@@ -16,11 +16,11 @@ import numpy as np
 from common.data.prompts import BUILT_IN, PromptFormat
 from common.engine import Engine, GenerationSpec
 from common.errors import DataError
+from common.evaluation.reference_perplexity import ReferencePerplexity, reference_perplexity
 from common.files import sha256_text
 from common.metrics.baselines import extractive_oracle, lead, random_sentence
 from common.metrics.rouge import rouge_scores
 from common.progress import Progress, note
-from common.reference_perplexity import ReferencePerplexity, reference_perplexity
 from common.types import Example, Prediction
 
 MultiReference = Literal["best", "mean"]

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 
 from common.errors import ConfigError
-from common.long_documents import METHODS, LongMethod
 from common.metrics.sentences import sentence_spans
+from common.summarize.long_documents import METHODS, LongMethod
 from common.types import StopReason
 
 DEFAULT_LONG: LongMethod = "map-reduce"  # see benchmarks/results/long_documents.json

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from common.data.cleaning import clean_text
 from common.data.prompts import PromptFormat
 from common.engine import Engine, GenerationSpec
-from common.long_documents import Fitted, fit_documents
-from common.summary import Summary, SummaryOptions, shorten
-from common.text_stream import TextStream
+from common.summarize.long_documents import Fitted, fit_documents
+from common.summarize.summary import Summary, SummaryOptions, shorten
+from common.summarize.text_stream import TextStream
 from common.types import Generation
 
 OnText = Callable[[int, str], None]

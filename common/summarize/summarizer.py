@@ -17,8 +17,8 @@ from common.engine import Engine, GenerationSpec, choose_engine, load_engine
 from common.errors import DataError
 from common.files import sha256_file
 from common.settings import RunConfig
-from common.summary import Summary, SummaryOptions
-from common.summary_job import OnDone, OnText, SummaryJob
+from common.summarize.summary import Summary, SummaryOptions
+from common.summarize.summary_job import OnDone, OnText, SummaryJob
 
 if TYPE_CHECKING:
     from common.loaded_run import LoadedRun

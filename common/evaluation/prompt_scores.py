@@ -19,7 +19,7 @@ from common.data.prompts import PromptFormat, Template
 from common.data.sources import load_splits
 from common.engine import Engine, EngineName, GenerationSpec, choose_engine, load_engine
 from common.errors import DataError, ModelError
-from common.evaluate import SystemScores, generate_predictions, score_predictions
+from common.evaluation.evaluate import SystemScores, generate_predictions, score_predictions
 from common.loaded_run import load_run
 from common.metrics.bootstrap import bootstrap_intervals, paired_difference
 from common.models import resolve_model
