@@ -43,6 +43,17 @@ def encoded_pair(pair_id: str, chosen: EncodedExample, rejected: EncodedExample)
     return EncodedPair(pair_id, tokens, labels, chosen=chosen, rejected=rejected)
 
 
+def sequences_of(items: Sequence[EncodedExample]) -> list[EncodedExample]:
+    """Both sequences of each pair, in order."""
+    pairs = [item for item in items if isinstance(item, EncodedPair)]
+    return [part for pair in pairs for part in (pair.chosen, pair.rejected)]
+
+
+def dev_batches(pairs: Sequence[EncodedPair], batch_tokens: int, pad_id: int) -> list[Batch]:
+    """The micro-batches in which dev pairs go through the model, at each evaluation the same."""
+    return evaluation_batches(sequences_of(pairs), batch_tokens, pad_id)
+
+
 def log_probabilities(engine: Engine, batches: Sequence[Batch]) -> dict[str, float]:
     """Sum of log-probabilities (nats) over the target tokens of each sequence, by its id."""
     found: dict[str, float] = {}
@@ -84,8 +95,7 @@ class Preference:
     pad_id: int
 
     def sequences(self, items: Sequence[EncodedExample]) -> Sequence[EncodedExample]:
-        pairs = [item for item in items if isinstance(item, EncodedPair)]
-        return [part for pair in pairs for part in (pair.chosen, pair.rejected)]
+        return sequences_of(items)
 
     def weigh(self, engine: Engine, batches: list[Batch]) -> tuple[list[Batch], dict[str, float]]:
         logp = log_probabilities(engine, batches)
@@ -106,9 +116,7 @@ class Preference:
     def evaluate(self, engine: Engine) -> dict[str, float]:
         if not self.dev_set:
             return {}
-        logp = log_probabilities(
-            engine, evaluation_batches(self.sequences(self.dev_set), self.batch_tokens, self.pad_id)
-        )
+        logp = log_probabilities(engine, dev_batches(self.dev_set, self.batch_tokens, self.pad_id))
         margins = pair_margins(logp, self.reference, [pair.id for pair in self.dev_set])
         loss = float(np.logaddexp(0.0, -self.beta * margins).mean())
         return {"dev_loss": loss, "dev_preferred": float((margins > 0).mean())}
@@ -138,13 +146,14 @@ def _weighted(batch: Batch, weight: Mapping[str, float], likelihood: float) -> B
     return dataclasses.replace(batch, weights=np.where(batch.weights != 0, weights, 0.0).astype(np.float32))
 
 
-def reference_log_probabilities(
-    engine: Engine, pairs: Sequence[EncodedPair], batch_tokens: int, pad_id: int, untuned: bool
-) -> dict[str, float]:
-    """`log_probabilities` of every sequence under the engine's adapter as it is, or with it off if `untuned`."""
-    sequences = [part for pair in pairs for part in (pair.chosen, pair.rejected)]
+def reference_log_probabilities(engine: Engine, batches: Sequence[Batch], untuned: bool) -> dict[str, float]:
+    """`log_probabilities` of every sequence under the engine's adapter as it is, or with it off if `untuned`.
+
+    The sum for a sequence depends, by rounding, on what else is in its micro-batch: in 16 bit by hundredths of a nat.
+    So the micro-batches have to be those that the policy will go through.
+    """
     engine.enable_adapter(not untuned)
     try:
-        return log_probabilities(engine, evaluation_batches(sequences, batch_tokens, pad_id))
+        return log_probabilities(engine, batches)
     finally:
         engine.enable_adapter(True)

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.adapter import StoredAdapter, read_adapter, write_adapter
-from common.align.dpo import EncodedPair, Preference, reference_log_probabilities
+from common.align.dpo import EncodedPair, Preference, dev_batches, reference_log_probabilities, sequences_of
 from common.align.pairs import Pair, encode_pairs, mean_words, rated_pairs, read_pairs, sampled_pairs, write_pairs
 from common.align.scoring import Reward, typical_words
 from common.config import read_config
+from common.data.batching import build_step
 from common.data.encode import EncodeReport
 from common.data.sources import load_splits
 from common.engine import Engine, EngineName, choose_engine, load_engine
@@ -43,6 +44,7 @@ from common.training import (
     restore_newest,
     subset,
 )
+from common.types import Batch
 
 PAIRS, REFERENCE = "pairs.jsonl", "reference.json"
 
@@ -184,14 +186,25 @@ def _sampled(source: Source, engine: Engine) -> dict[str, list[Pair]]:
 def _objective(
     run: RunDirectory, config: RunConfig, engine: Engine, encoded: dict[str, list[EncodedPair]], pad_id: int
 ) -> Preference:
-    """The DPO objective, its reference computed with the starting adapter and kept with the run."""
+    """The DPO objective, its reference computed with the starting adapter and kept with the run.
+
+    Called before a checkpoint is restored, so that the adapter is the starting one. Another micro-batch size (after an
+    out-of-memory retry, say) needs the reference again.
+    """
     path = run.path / REFERENCE
-    budget = config.training.micro_batch_tokens
-    if path.is_file():
-        reference = json.loads(path.read_text(encoding="utf-8"))
-    else:
-        pairs = [*encoded["train"], *encoded["dev"]]
-        reference = reference_log_probabilities(engine, pairs, budget, pad_id, config.align.reference == "untuned")
-        write_json(path, reference)
-    settings = config.align
+    settings, budget = config.align, config.training.micro_batch_tokens
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if stored.get("micro_batch_tokens") != budget:
+        batches = first_pass(StepPlan(encoded["train"], config), budget, pad_id)
+        batches += dev_batches(encoded["dev"], budget, pad_id)
+        found = reference_log_probabilities(engine, batches, settings.reference == "untuned")
+        stored = {"micro_batch_tokens": budget, "log_probabilities": found}
+        write_json(path, stored)
+    reference = stored["log_probabilities"]
     return Preference(reference, encoded["dev"], settings.beta, settings.sft_weight, budget, pad_id)
+
+
+def first_pass(plan: StepPlan, budget: int, pad_id: int) -> list[Batch]:
+    """The micro-batches of all steps of the first epoch, as the loop will build them: every pair once."""
+    steps = range(len(plan.epoch_plan(0)))
+    return [batch for step in steps for batch in build_step(sequences_of(plan.examples(step)), budget, pad_id)]

@@ -13,13 +13,19 @@ from common.adapter import write_adapter
 from common.align.dpo import (
     EncodedPair,
     Preference,
+    dev_batches,
     encoded_pair,
     log_probabilities,
     reference_log_probabilities,
 )
+from common.align.run import first_pass
+from common.config import from_flags, resolve
 from common.data.batching import build_step, evaluation_batches
 from common.data.encode import join
 from common.engine import Engine
+from common.loop import Hooks, TrainingLoop
+from common.rundir import RunDirectory
+from common.types import TrainState
 from tests.contract.cases import ENGINES, LORA, build_exact, largest_difference, random_adapter
 from tests.tiny_models import VOCAB_SIZE, build_tiny_model
 
@@ -55,7 +61,7 @@ def engine(request: pytest.FixtureRequest, model_dir: Path) -> Engine:
 
 
 def objective(engine: Engine, untuned: bool = True, sft_weight: float = 0.0, batch_tokens: int = 4096) -> Preference:
-    reference = reference_log_probabilities(engine, PAIRS, batch_tokens, 0, untuned)
+    reference = reference_log_probabilities(engine, dev_batches(PAIRS, batch_tokens, 0), untuned)
     return Preference(reference, PAIRS, BETA, sft_weight, batch_tokens, 0)
 
 
@@ -190,6 +196,23 @@ def test_before_the_first_step_loss_is_log_2_and_a_step_lowers_it(engine: Engine
     engine.load_adapter(before)
 
 
+def test_the_references_micro_batches_are_those_of_the_first_epochs_steps(engine: Engine, tmp_path: Path) -> None:
+    """In 16 bit what shares a micro-batch changes a sequence's sum, and the first loss would not be log 2."""
+    changes = {"batch_size": 2, "micro_batch_tokens": 64, "steps": 6, "seed": 3}
+    config = resolve(from_flags({"data": "demo", **changes}))
+    terms = Preference({}, PAIRS, BETA, 0.0, 64, 0)
+    loop = TrainingLoop(
+        engine, RunDirectory(tmp_path), config, LORA, PAIRS, PAIRS, 0, TrainState(), None, Hooks(), objective=terms
+    )
+    steps = len(loop.plan.epoch_plan(0))
+    stepped = [batch for _, batches, _ in loop._prefetched(steps) for batch in batches]
+    reference = first_pass(loop.plan, 64, 0)
+    assert len(reference) > steps == 3
+    assert [batch.ids for batch in reference] == [batch.ids for batch in stepped]
+    assert all(np.array_equal(a.tokens, b.tokens) for a, b in zip(reference, stepped, strict=True))
+    assert [batch.ids for batch in reference] != [batch.ids for batch in dev_batches(PAIRS, 64, 0)]
+
+
 def test_sequence_log_probabilities_are_those_of_the_logits(engine: Engine) -> None:
     pair = PAIRS[0]
     found = log_probabilities(engine, evaluation_batches([pair.chosen, pair.rejected], 4096, 0))
@@ -204,8 +227,8 @@ def test_sequence_log_probabilities_are_those_of_the_logits(engine: Engine) -> N
 
 
 def test_the_reference_is_the_adapter_as_it_was_or_the_untuned_model(engine: Engine) -> None:
-    start = reference_log_probabilities(engine, PAIRS, 4096, 0, untuned=False)
-    untuned = reference_log_probabilities(engine, PAIRS, 4096, 0, untuned=True)
+    start = reference_log_probabilities(engine, dev_batches(PAIRS, 4096, 0), untuned=False)
+    untuned = reference_log_probabilities(engine, dev_batches(PAIRS, 4096, 0), untuned=True)
     assert max(abs(start[name] - untuned[name]) for name in start) > 0.1
     engine.enable_adapter(False)
     batches = evaluation_batches([part for pair in PAIRS for part in (pair.chosen, pair.rejected)], 4096, 0)
