@@ -76,22 +76,49 @@ def context_text(messages: Sequence[Message]) -> str:
     return "\n\n".join(f"{_LABELS[message.role]}: {message.content}" for message in before)
 
 
-def first_answers(rows: Iterable[Row], language: str = "en") -> Iterator[Row]:
-    """Pairs of an opening prompt and its best-ranked answer from a forest of messages, as in OpenAssistant's oasst1.
+def best_answers(rows: Iterable[Row], language: str = "en") -> Iterator[Row]:
+    """Pairs of a prompt and its best-ranked answer from a forest of messages, as in OpenAssistant's oasst1: one for
+    each answered prompter message of a tree, after all that was said before it.
 
-    Each message names its parent; `rank` 0 is the answer people preferred, and a lone answer has none.
+    Each message names its parent; `rank` 0 is the answer people preferred, and a lone answer has none. The pair of an
+    opening prompt has the prompt as its document; of a later one, the path from the opening on with speakers' names.
+    In the order of the prompts in `rows`, ids being the prompts'. A prompt whose path is broken (another language, a
+    deleted or missing message) gives no pair.
     """
-    prompts: dict[str, Row] = {}
+    messages: dict[str, Row] = {}
     answers: dict[str, Row] = {}
     for row in rows:
         if row.get("lang") != language or row.get("deleted"):
             continue
-        if row.get("role") == "prompter" and row.get("parent_id") is None:
-            prompts[row["message_id"]] = row
-        elif row.get("role") == "assistant":
+        messages[row["message_id"]] = row
+        if row.get("role") == "assistant" and row.get("parent_id") is not None:
             before = answers.get(row["parent_id"])
             if before is None or (row.get("rank") or 0) < (before.get("rank") or 0):
                 answers[row["parent_id"]] = row
-    for identifier, prompt in prompts.items():
-        if identifier in answers:
-            yield {"id": identifier, "document": prompt["text"], "summary": answers[identifier]["text"]}
+    for identifier, prompt in messages.items():
+        path = _path_to(prompt, messages) if prompt.get("role") == "prompter" and identifier in answers else []
+        if path:
+            turns = tuple(_message(row, number) for number, row in enumerate(path, 1))
+            answer = answers[identifier]["text"]
+            yield {
+                "id": identifier,
+                "document": context_text((*turns, Message("assistant", answer))),
+                "summary": answer,
+            }
+
+
+def _path_to(message: Row, messages: dict[str, Row]) -> list[Row]:
+    """The messages from the opening one to this one, as turns; empty where one is missing or the path is a circle."""
+    path: list[Row] = []
+    seen: set[str] = set()
+    while True:
+        if message["message_id"] in seen:
+            return []
+        seen.add(message["message_id"])
+        path.append({"role": message.get("role"), "content": message["text"]})
+        parent = message.get("parent_id")
+        if parent is None:
+            return path[::-1]
+        if parent not in messages:
+            return []
+        message = messages[parent]

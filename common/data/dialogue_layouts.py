@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from common.data.conversations import first_answers
+from common.data.conversations import best_answers
 from common.data.report import ReportBuilder
 from common.data.table import Table
 
@@ -27,11 +27,11 @@ def to_pairs(table: Table, report: ReportBuilder) -> Table:
 
 
 def _from_trees(table: Table, report: ReportBuilder) -> Table:
-    """The opening prompt of each tree with the answer people ranked first; in English where languages are given."""
+    """Each answered prompt of the trees with the answer people ranked first; in English where languages are given."""
     rows = [{"lang": "en", **row.values} for row in table.rows]
     pairs = Table(table.file, bad=table.bad)
     places = {row.values.get("message_id"): row.place for row in table.rows}
-    for pair in first_answers(rows):
+    for pair in best_answers(rows):
         pairs.add(places[pair["id"]], pair)
     pairs.declare(("document", "summary"))
     report.note(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from common.data.conversations import first_answers
+from common.data.conversations import best_answers
 from common.data.read_jsonl import read_jsonl
 from common.data.table import Table
 from common.errors import DataError
@@ -39,7 +39,7 @@ HUB_SETS: dict[str, HubSet] = {
     "cnn_dailymail": HubSet("abisee/cnn_dailymail", "3.0.0"),
     "samsum": HubSet("knkarthick/samsum"),
     "dialogsum": HubSet("knkarthick/dialogsum"),
-    "oasst1": HubSet("OpenAssistant/oasst1", convert=first_answers),
+    "oasst1": HubSet("OpenAssistant/oasst1", convert=best_answers),
     "finetome": HubSet("mlabonne/FineTome-100k"),
 }
 NAMES = ("demo", *HUB_SETS)

@@ -22,7 +22,7 @@ def load(tmp_path, rows):
     return load_splits(DataSettings(data=str(tmp_path), min_document_words=1, dev_fraction=0.0), 0)
 
 
-def test_a_tree_gives_its_opening_prompt_and_the_answer_people_ranked_first(tmp_path):
+def test_a_tree_gives_every_answered_prompt_and_the_answer_people_ranked_first(tmp_path):
     splits = load(
         tmp_path,
         [
@@ -30,18 +30,29 @@ def test_a_tree_gives_its_opening_prompt_and_the_answer_people_ranked_first(tmp_
             oasst_row("a1", "a", "assistant", "It reflects the sea.", rank=1),
             oasst_row("a2", "a", "assistant", "Air scatters blue light most.", rank=0),
             oasst_row("a3", "a2", "prompter", "And at dusk?"),
+            oasst_row("a4", "a3", "assistant", "Red light is left.", rank=0),
+            oasst_row("a5", "a1", "prompter", "Even inland?"),
+            oasst_row("a6", "a5", "assistant", "Yes.", rank=None),
+            oasst_row("a7", "a6", "prompter", "Nobody answered this"),
+            oasst_row("d", None, "prompter", "A prompt taken back", deleted=True),
+            oasst_row("d1", "d", "assistant", "An answer"),
+            oasst_row("d2", "d1", "prompter", "A prompt below it"),
+            oasst_row("d3", "d2", "assistant", "Another answer"),
+            oasst_row("e", "f", "prompter", "Round"),
+            oasst_row("f", "e", "assistant", "and round"),
             oasst_row("b", None, "prompter", "¿Por qué?", lang="es"),
             oasst_row("b1", "b", "assistant", "Porque sí.", lang="es"),
             oasst_row("c", None, "prompter", "A question nobody answered"),
         ],
     )
-    (example,) = splits.train
-    assert (example.id, example.document, example.summary) == (
-        "a",
-        "Why is the sky blue?",
-        "Air scatters blue light most.",
-    )
-    assert any("7 messages became 1 pairs" in line for line in splits.report.lines())
+    sky, scattered = "Why is the sky blue?", "Air scatters blue light most."
+    sea = f"User: {sky}\n\nAssistant: It reflects the sea.\n\nUser: Even inland?"
+    assert [(example.id, example.document, example.summary) for example in splits.train] == [
+        ("a", sky, scattered),
+        ("a3", f"User: {sky}\n\nAssistant: {scattered}\n\nUser: And at dusk?", "Red light is left."),
+        ("a5", sea, "Yes."),
+    ]
+    assert any("17 messages became 3 pairs" in line for line in splits.report.lines())
 
 
 def test_a_text_with_marked_speakers_is_split_before_its_last_answer(tmp_path):

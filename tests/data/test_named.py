@@ -11,7 +11,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from common.data.conversations import first_answers
+from common.data.conversations import best_answers
 from common.data.named import HUB_SETS, HubSet, find_hub_set, hub_tables
 from common.errors import DataError
 
@@ -94,7 +94,12 @@ def test_the_preferred_answer_of_each_opening_prompt_is_taken() -> None:
         message("r", None, "prompter"),
         message("only", "r", "assistant"),
     ]
-    assert list(first_answers(rows)) == [
+    assert list(best_answers(rows)) == [
         {"id": "p", "document": "text p", "summary": "text a0"},
+        {
+            "id": "follow-up",
+            "document": "User: text p\n\nAssistant: text a0\n\nUser: text follow-up",
+            "summary": "text deep",
+        },
         {"id": "r", "document": "text r", "summary": "text only"},
     ]
