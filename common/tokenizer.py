@@ -132,7 +132,7 @@ class TextTokenizer:
 
 def without_surrogates(text: str) -> str:
     """Replace lone surrogates, which no tokenizer accepts, by U+FFFD."""
-    return _SURROGATE.sub("\ufffd", text)
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def _remove_leading_space(tokenizer: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ _LINE_BREAK = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 _SPACE_RUN = re.compile("[ \t\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
 _SPACE_AT_LINE = re.compile(" ?\n ?")
 _EMPTY_LINES = re.compile("\n{3,}")
+_MARKS = re.compile("[\u0300-\u1fff\u20d0-\U0001efff]")  # every combining mark and much else; found fast
 _UNTIDY = ("  ", " \n", "\n ", "\n\n\n")
 
 
@@ -32,8 +33,10 @@ def clean_text(text: str) -> str:
 def cleaned(text: str) -> tuple[str, frozenset[str]]:
     """The cleaned text, and which kinds of change beyond white space it needed."""
     text = text.strip()
-    if _is_plain(text):
-        return text, frozenset()
+    return (text, frozenset()) if _is_plain(text) else _tidied(text)
+
+
+def _tidied(text: str) -> tuple[str, frozenset[str]]:
     changes = set()
     if not text.isascii() and _SURROGATE.search(text):
         text = _SURROGATE.sub(REPLACEMENT, text)
@@ -54,14 +57,20 @@ def cleaned(text: str) -> tuple[str, frozenset[str]]:
 
 def _is_plain(text: str) -> bool:
     """Whether there is nothing to do: most documents of most sets, found out in a fraction of the time."""
-    return text.isascii() and text.replace("\n", "").isprintable() and not any(run in text for run in _UNTIDY)
+    if any(run in text for run in _UNTIDY) or not text.replace("\n", "").isprintable():
+        return False  # printable: neither surrogate, nor control character, nor any space but the plain one
+    return text.isascii() or (not _has_long_run(text) and unicodedata.is_normalized("NFC", text))
 
 
 def _normalized(text: str) -> str:
     """NFC. Runs of combining marks are broken up before it, for it takes time quadratic in their length."""
-    if _long_run().search(text):
+    if _has_long_run(text):
         text = _long_run().sub(lambda run: run.group(0) + _JOINER, text)
     return text if unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)
+
+
+def _has_long_run(text: str) -> bool:
+    return bool(_MARKS.search(text) and _long_run().search(text))
 
 
 @cache

@@ -114,13 +114,13 @@ def _make_parts(
             if columns is None and table.columns:
                 columns = choose_columns(table.columns, table.file, settings.document_column, settings.summary_column)
             report = ReportBuilder(str(source))
-            examples = _checked(table, columns or Columns("", ""), settings, keys, kept_out, report)
+            examples, own = _checked(table, columns or Columns("", ""), settings, keys, kept_out, report)
             encoded, encode_report = encode_examples(examples, form)
             facts = {
                 "end_byte": end,
                 "next_line": next_line,
                 "columns": dataclasses.asdict(columns or Columns("", "")),
-                "keys": [exact_key(example.document).hex() for example in examples],
+                "keys": [key.hex() for key in own],
                 "data": report.build({"train": len(examples), "dev": 0, "test": 0}).to_dict(),
                 "encode": dataclasses.asdict(encode_report),
             }
@@ -139,8 +139,8 @@ def _checked(
     keys: set[bytes],
     held_out: Sequence[Any],
     report: ReportBuilder,
-) -> list[Example]:
-    """A part's usable examples; `keys` of earlier documents grows by theirs."""
+) -> tuple[list[Example], list[bytes]]:
+    """A part's usable examples and their documents' keys; `keys` of earlier documents grows by theirs."""
     stop = settings.on_bad_row == "stop"
     report.note(f"columns: {columns}")
     report.columns = dataclasses.asdict(columns)
@@ -148,8 +148,8 @@ def _checked(
     if stop:
         report.refuse_bad()
     gone: set[int] = set()
-    for index, example in enumerate(examples):
-        key = exact_key(example.document)
+    own = [exact_key(example.document) for example in examples]
+    for index, (example, key) in enumerate(zip(examples, own, strict=True)):
         if key in keys:
             report.found(
                 "exact duplicates", "train", "dropped" if settings.duplicates == "drop" else "kept", example.id
@@ -165,7 +165,8 @@ def _checked(
             report.found(f"{kind} of held-out documents", "train", action, examples[left[match.index]].id)  # type: ignore[arg-type]
             if settings.leaks == "drop":
                 gone.add(left[match.index])
-    return [example for index, example in enumerate(examples) if index not in gone]
+    left = [index for index in range(len(examples)) if index not in gone]
+    return [examples[index] for index in left], [own[index] for index in left]
 
 
 def _merged(reports: Sequence[dict[str, Any]]) -> EncodeReport:

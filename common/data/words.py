@@ -27,7 +27,7 @@ def count_words(text: str) -> int:
 
 def has_words(text: str, count: int) -> bool:
     """Whether the text has at least `count` words, without splitting all of a long one."""
-    return len(spaced(text).split(None, count)) >= count
+    return len(text.split(None, count)) >= count or len(spaced(text).split(None, count)) >= count
 
 
 def bare_words(text: str) -> list[str]:

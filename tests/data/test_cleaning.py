@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.data.cleaning import MAX_COMBINING_RUN, clean_text, cleaned
+from common.data.cleaning import _MARKS, MAX_COMBINING_RUN, _is_plain, _tidied, clean_text, cleaned
 from common.data.words import bare_words, count_words, has_words
 
 anything = st.text(alphabet=st.characters(codec=None), max_size=60)  # lone surrogates included
@@ -47,6 +47,18 @@ def test_text_is_data_and_stays(text: str) -> None:
     assert clean_text(text) == unicodedata.normalize("NFC", text)
 
 
+def test_a_text_taken_as_plain_is_one_that_no_pass_changes() -> None:
+    taken = 0
+    for code in range(0x10000):
+        text = f"caf\u00e9 {chr(code)}x"
+        assert _MARKS.search(text) or not unicodedata.combining(chr(code)), hex(code)
+        if _is_plain(text):
+            taken += 1
+            assert _tidied(text) == (text, frozenset()), hex(code)
+    assert taken > 0.5 * 0x10000
+    assert not _is_plain("e" + "\u0301" * (2 * MAX_COMBINING_RUN))
+
+
 def test_changes_are_named() -> None:
     assert cleaned("a\ud800\x00e\u0301")[1] == {
         "lone surrogates replaced by U+FFFD",
@@ -54,6 +66,14 @@ def test_changes_are_named() -> None:
         "normalised to Unicode NFC",
     }
     assert cleaned("  plain   spaces ")[1] == frozenset()
+
+
+@given(anything)
+@settings(max_examples=300, deadline=None)
+def test_what_is_taken_as_plain_is_left_as_it_is(text: str) -> None:
+    text = text.strip()
+    if _is_plain(text):
+        assert _tidied(text) == (text, frozenset())
 
 
 @given(anything)
