@@ -24,9 +24,9 @@ from benchmarks.scored_summaries import read_examples
 from benchmarks.train_vs_trl import PINS
 from common.engine import GenerationSpec
 from common.models import resolve_model
+from common.preparation import generation_spec
 from common.rundir import open_run, prompt_format
 from common.tokenizer import load_tokenizer
-from common.training import generation_spec
 
 SIDES = ("sumkit", "transformers")
 

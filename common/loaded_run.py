@@ -11,10 +11,10 @@ from common.data.prompts import PromptFormat, Template, find_template
 from common.engine import Engine, choose_engine, load_engine
 from common.errors import CheckpointError
 from common.models import LocalModel, resolve_model
+from common.preparation import engine_spec, lora_spec
 from common.rundir import RunDirectory, open_run, prompt_format
 from common.settings import RunConfig
 from common.tokenizer import TextTokenizer, load_tokenizer
-from common.training import engine_spec, lora_spec
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""From resolved settings to a finished run: data, model, tokenizer, engine, the loop, and the chosen adapter.
+"""From prepared data to a finished run: engine, checkpoint to go on from, the loop, and the chosen adapter.
 
 This is what `sumkit train` calls. Knows nothing of the command line and nothing of arrays on a device.
 """
@@ -9,7 +9,7 @@ import dataclasses
 import math
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,34 +18,23 @@ from common.adapter import count_trainable, write_adapter
 from common.budget.run_compute import epoch_flops
 from common.checkpoint import checkpoint_bytes, find_checkpoint, restore_engine, set_damaged_aside
 from common.config import read_config, to_dict
-from common.data.encode import EncodeReport, encode_examples
-from common.data.mixing import mixed_examples
-from common.data.prompts import PromptFormat, Template, automatic_template, find_template
-from common.data.report import merge_reports
-from common.data.sources import Splits, large_training_file, load_held_out, load_splits
-from common.data.stored_set import store_training_file
 from common.engine import (
     Engine,
     EngineName,
-    EngineSpec,
-    GenerationSpec,
-    LoraSpec,
-    OptimizerSpec,
     choose_engine,
     load_engine,
 )
-from common.errors import CheckpointError, DataError
-from common.files import finish_interrupted, free_bytes, megabytes, remove, sha256_text, write_atomically, write_json
+from common.errors import CheckpointError
+from common.files import finish_interrupted, free_bytes, megabytes, remove, write_atomically, write_json
 from common.lock import RunLock
 from common.loop import Hooks, StepPlan, TrainingLoop
-from common.models import LocalModel, cache_directory, resolve_model
+from common.preparation import Prepared, engine_spec, generation_spec, lora_spec, prepare
 from common.progress import detail, duration, note
-from common.rundir import RunDirectory, prompt_format, write_environment, write_settings
+from common.rundir import RunDirectory, write_environment, write_settings
 from common.settings import RunConfig
 from common.signals import SignalCatcher
 from common.supervise import process_rank
-from common.tokenizer import TextTokenizer, load_tokenizer
-from common.types import EncodedExample, Example, TrainState
+from common.types import TrainState
 
 # Settings that may differ between a run and its resumption without changing what the finished steps mean.
 HARMLESS = (
@@ -60,23 +49,6 @@ HARMLESS = (
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """Everything a training run needs before its engine is built."""
-
-    config: RunConfig
-    model: LocalModel
-    tokenizer: TextTokenizer
-    template: Template
-    prompt_format: PromptFormat
-    splits: Splits
-    train_set: Sequence[EncodedExample]
-    dev_set: Sequence[EncodedExample]
-    dev_examples: Sequence[Example]
-    report: EncodeReport
-    data_fingerprint: str
-
-
-@dataclass(frozen=True)
 class Finished:
     """What a finished (or paused, or already finished) run left behind."""
 
@@ -86,107 +58,6 @@ class Finished:
 
 
 AtEnd = Callable[[Engine, Prepared, TrainingLoop], None]
-
-
-def lora_spec(config: RunConfig) -> LoraSpec:
-    """The adapter that the settings describe."""
-    lora = config.lora
-    names = tuple(name.strip() for name in lora.target_modules.split(",") if name.strip())
-    return LoraSpec(
-        rank=lora.rank,
-        alpha=lora.alpha,
-        dropout=lora.dropout,
-        target_modules="all-linear" if names == ("all-linear",) else names,
-        layers=lora.adapter_layers,
-        rank_stabilised=lora.rank_stabilised,
-        dora=lora.dora,
-        seed=config.training.seed,
-    )
-
-
-def engine_spec(config: RunConfig, model: LocalModel, lora: LoraSpec | None) -> EngineSpec:
-    """What the engine is built from."""
-    training = config.training
-    return EngineSpec(
-        model_dir=model.directory,
-        quantize=config.model.quantize,
-        dtype=config.model.dtype,
-        lora=lora,
-        optimizer=OptimizerSpec(
-            name=training.optimizer,
-            weight_decay=training.weight_decay,
-            max_grad_norm=training.max_grad_norm,
-            lora_plus_ratio=training.lora_plus_ratio,
-        ),
-        gradient_checkpointing=config.model.gradient_checkpointing,
-        compile=config.model.compile,
-        neftune_alpha=training.neftune_alpha,
-        seed=training.seed,
-    )
-
-
-def generation_spec(config: RunConfig, eos_ids: tuple[int, ...]) -> GenerationSpec:
-    """How evaluation and previews generate."""
-    generation = config.generation
-    return GenerationSpec(
-        max_new_tokens=generation.max_new_tokens,
-        eos_ids=eos_ids,
-        beams=generation.beams,
-        max_batch_tokens=generation.generation_batch_tokens,
-        seed=config.training.seed,
-    )
-
-
-def prepare(config: RunConfig) -> Prepared:
-    """Load and encode the data for a model. Raises DataError, ModelError or ConfigError with the remedy."""
-    if not config.data.data:
-        raise DataError("no data: give --data a directory, a file or a data set name (`--data demo` is embedded)")
-    large = large_training_file(config.data)
-    # before a model is downloaded: mistakes are cheapest here
-    splits = load_held_out(config.data) if large else load_splits(config.data, config.training.seed)
-    model = resolve_model(config.model.model)
-    tokenizer = load_tokenizer(model.directory)
-    name = config.prompt.template
-    conversations = any(example.messages for example in splits.train or splits.dev)
-    automatic = automatic_template(tokenizer, config.model.model, conversations)
-    template = find_template(automatic if name == "auto" else name)
-    form = prompt_format(config, template, tokenizer, model.shape.context_tokens)
-    dev_examples = subset(splits.dev, config.data.limit_dev, config.training.seed)
-    train_set: Sequence[EncodedExample]
-    if large:
-        rank = process_rank()  # ranks may be on machines that share no disk, and may not write to one store
-        directory = cache_directory() / "prepared" / (f"rank-{rank}" if rank else "")
-        stored = store_training_file(large, config.data, form, directory, [*splits.dev, *splits.test])
-        train_set, report = stored.examples, stored.encode_report
-        fingerprint = sha256_text(stored.key + fingerprint_of(dev_examples))
-        data_report = merge_reports(config.data.data, [stored.data_report, splits.report])
-        splits = dataclasses.replace(splits, report=data_report)
-    else:
-        seed = config.training.seed
-        train_examples = subset(mixed_examples(splits.train, config.data, seed), config.data.limit_train, seed)
-        train_set, report = encode_examples(train_examples, form)
-        fingerprint = fingerprint_of(train_examples, dev_examples)
-    dev_set, _ = encode_examples(dev_examples, form)
-    if not train_set:
-        reasons = [*report.lines()[1:], *splits.report.notes]
-        raise DataError("\n  ".join([f"{config.data.data}: no training example is left", *reasons]))
-    return Prepared(
-        config, model, tokenizer, template, form, splits, train_set, dev_set, dev_examples, report, fingerprint
-    )
-
-
-def subset(examples: Sequence[Example], limit: int, seed: int) -> list[Example]:
-    """At most `limit` examples (0: all), the same ones for the same seed and nested as the limit grows."""
-    if not limit or limit >= len(examples):
-        return list(examples)
-    ranked = sorted(range(len(examples)), key=lambda i: sha256_text(f"{seed}:{examples[i].id}"))
-    return [examples[i] for i in sorted(ranked[:limit])]
-
-
-def fingerprint_of(*sets: Sequence[Example]) -> str:
-    """SHA-256 over ids, documents and summaries, in order: tells whether a run resumes on the same data."""
-    parts = [f"{e.id}\x00{e.document}\x00{e.summary}" for examples in sets for e in examples]
-    return sha256_text("\x01".join(sha256_text(part) for part in parts))
 
 
 def default_run_path(config: RunConfig) -> Path:

@@ -25,25 +25,13 @@ from common.files import write_atomically, write_json
 from common.lock import RunLock
 from common.loop import StepPlan, TrainingLoop
 from common.models import resolve_model
+from common.preparation import Prepared, engine_spec, fingerprint_of, generation_spec, lora_spec, subset
 from common.progress import note
 from common.rundir import RunDirectory, open_run, prompt_format, write_environment, write_settings
 from common.settings import RunConfig
 from common.signals import SignalCatcher
 from common.tokenizer import load_tokenizer
-from common.training import (
-    Finished,
-    Prepared,
-    engine_spec,
-    environment_of,
-    find_state,
-    fingerprint_of,
-    generation_spec,
-    lora_spec,
-    make_hooks,
-    refuse_changes,
-    restore_newest,
-    subset,
-)
+from common.training import Finished, environment_of, find_state, make_hooks, refuse_changes, restore_newest
 from common.types import Batch
 
 PAIRS, REFERENCE = "pairs.jsonl", "reference.json"

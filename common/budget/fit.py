@@ -13,8 +13,8 @@ from common.budget.devices import Device
 from common.budget.memory import MemoryEstimate, estimate_memory
 from common.budget.run_shape import RunShape
 from common.budget.workload import Workload
+from common.preparation import lora_spec
 from common.settings import RunConfig
-from common.training import lora_spec
 
 TOKEN_GRAIN = 64
 MOST_ROWS = 1 << 16

@@ -22,8 +22,8 @@ from common.budget.time import Rate, TimeEstimate, cached_rate, estimate_time, p
 from common.budget.units import bytes_text
 from common.budget.workload import Workload, find_workload, lengths_of
 from common.errors import UsageError
+from common.preparation import Prepared, lora_spec
 from common.settings import RunConfig
-from common.training import Prepared, lora_spec
 
 # Settings that --auto leaves alone: they decide which model is trained, and on which text.
 NOT_ADAPTED = {"max_length", "model"}

@@ -19,8 +19,8 @@ from common.budget.time import Rate, fit_rate, work
 from common.data.batching import build_step
 from common.engine import Engine, choose_engine, load_engine
 from common.loop import StepPlan
+from common.preparation import Prepared, engine_spec, lora_spec, prepare
 from common.settings import RunConfig
-from common.training import Prepared, engine_spec, lora_spec, prepare
 from common.types import Batch
 
 PROBE_SECONDS = 45.0

@@ -86,7 +86,7 @@ def lengths_of(encoded: Sequence[EncodedExample]) -> tuple[tuple[int, int], ...]
 
 
 def _counted(config: RunConfig) -> Workload:
-    from common.training import prepare
+    from common.preparation import prepare
 
     prepared = prepare(config)
     return Workload(
@@ -96,7 +96,7 @@ def _counted(config: RunConfig) -> Workload:
 
 def _estimated(config: RunConfig, model: KnownModel) -> Workload:
     from common.data.sources import load_splits
-    from common.training import subset
+    from common.preparation import subset
 
     splits, seed = load_splits(config.data, config.training.seed), config.training.seed
     longest = min(config.prompt.max_length, model.shape.context_tokens)

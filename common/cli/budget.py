@@ -123,7 +123,7 @@ def _finetuning(settings: dict[str, Any], config_file: Path | None) -> tuple[dic
     from common.budget.render import finetune_text
     from common.budget.workload import find_workload
     from common.cli.options import config_from
-    from common.training import lora_spec
+    from common.preparation import lora_spec
 
     config = config_from(settings, config_file)
     model = find_known_model(config.model.model)

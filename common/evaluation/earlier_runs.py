@@ -51,7 +51,7 @@ def earlier_predictions(path: Path, examples: Sequence[Example], engine: str = "
         return stored
     from common.evaluation.evaluate import generate_predictions
     from common.loaded_run import load_run
-    from common.training import generation_spec
+    from common.preparation import generation_spec
 
     loaded = load_run(path, engine)
     spec = generation_spec(loaded.config, loaded.prompt_format.eos_ids)

@@ -23,13 +23,13 @@ from common.evaluation.evaluate import SystemScores, generate_predictions, score
 from common.loaded_run import load_run
 from common.metrics.bootstrap import bootstrap_intervals, paired_difference
 from common.models import resolve_model
+from common.preparation import engine_spec, generation_spec, subset
 from common.progress import note
 from common.rundir import environment_facts, prompt_format
 from common.settings import RunConfig
 from common.sweep.sweep import DEFINITION
 from common.sweep.trial import read_scores
 from common.tokenizer import load_tokenizer
-from common.training import engine_spec, generation_spec, subset
 from common.types import Example
 
 MEASURES = ("rouge1", "rouge2", "rougeL")

@@ -24,9 +24,9 @@ from common.evaluation.evaluate import (
 )
 from common.evaluation.evaluation_results import overlap_facts, results_of, write_evaluation
 from common.loaded_run import LoadedRun
+from common.preparation import generation_spec, subset
 from common.progress import detail, note
 from common.settings import RunConfig
-from common.training import generation_spec, subset
 from common.types import Example
 
 TEMPLATE_SAMPLE = 20  # documents on which the untuned model's best template is chosen

@@ -18,12 +18,12 @@ from common.engine import LoraSpec, choose_engine, load_engine
 from common.errors import AdapterError, ConfigError
 from common.metrics.rouge import rouge_scores
 from common.models import resolve_model
+from common.preparation import engine_spec, generation_spec
 from common.rundir import open_run, prompt_format
 from common.summarize.summarizer import Summarizer
 from common.summarize.summary import Summary, SummaryOptions
 from common.summarize.summary_job import OnDone, OnText
 from common.tokenizer import load_tokenizer
-from common.training import engine_spec, generation_spec
 
 Method = Literal["vote", "average"]
 _GAIN = ("rouge1", "rouge2", "rougeL")

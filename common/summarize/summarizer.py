@@ -85,7 +85,7 @@ class Summarizer:
     @classmethod
     def from_loaded(cls, loaded: LoadedRun, template: str | None = None, origin: Origin | None = None) -> Summarizer:
         """A summarizer over a run that is loaded already."""
-        from common.training import generation_spec
+        from common.preparation import generation_spec
 
         form = loaded.format_for(template) if template else loaded.prompt_format
         name = loaded.run.path.name or str(loaded.run.path.resolve())
@@ -94,9 +94,9 @@ class Summarizer:
     @classmethod
     def _zero_shot(cls, model: str, engine: str, template: str | None, quantize: Quantize) -> Summarizer:
         from common.models import resolve_model
+        from common.preparation import engine_spec, generation_spec
         from common.rundir import prompt_format
         from common.tokenizer import load_tokenizer
-        from common.training import engine_spec, generation_spec
 
         settings = RunConfig()
         config = dataclasses.replace(

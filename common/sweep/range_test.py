@@ -21,11 +21,11 @@ from common.engine import choose_engine, load_engine
 from common.errors import DataError, NonFiniteError
 from common.files import write_json
 from common.loop import StepPlan
+from common.preparation import engine_spec, lora_spec, prepare
 from common.progress import Progress, note
 from common.report.plot_style import BASE, INK, TUNED, Plot, new_figure, style
 from common.rundir import environment_facts
 from common.settings import RunConfig
-from common.training import engine_spec, lora_spec, prepare
 
 LOWEST, HIGHEST = 1e-6, 1e-1
 STEPS = 60

@@ -20,8 +20,9 @@ from common.engine import Engine
 from common.evaluation.reference_perplexity import example_losses
 from common.files import write_json
 from common.loop import RunStopped, TrainingLoop
+from common.preparation import Prepared, generation_spec
 from common.settings import RunConfig
-from common.training import Prepared, generation_spec, train_run
+from common.training import train_run
 
 SCORES = "dev_scores.json"
 ROUGE = ("rouge1", "rouge2", "rougeL")

@@ -153,7 +153,7 @@ def test_a_probe_of_another_device_is_refused():
 class TestBeforeTraining:
     @pytest.fixture
     def prepared(self, tmp_path):
-        from common.training import prepare
+        from common.preparation import prepare
 
         build_tiny_model(tmp_path, "llama")
         build_tiny_tokenizer(tmp_path)

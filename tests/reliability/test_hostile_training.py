@@ -6,7 +6,7 @@ import pytest
 
 from common.adapter import read_adapter
 from common.journey import train_and_evaluate
-from common.training import prepare
+from common.preparation import prepare
 from common.types import IGNORED_LABEL
 from tests.journey.conftest import ENGINES
 from tests.tiny_models import build_tiny_model, build_tiny_tokenizer
