@@ -19,6 +19,7 @@ from common.architecture import Linear, ModelShape
 from common.engine import LoraSpec
 from common.errors import AdapterError
 from common.files import disk_error
+from common.token_rows import EMBEDDING_ROWS, HEAD_ROWS, read_token_ids, stored_token_ids, token_row_shapes
 
 PREFIX = "base_model.model."
 CONFIG_NAME = "adapter_config.json"
@@ -73,8 +74,11 @@ def adapted_linears(shape: ModelShape, lora: LoraSpec) -> list[Linear]:
 
 
 def count_trainable(shape: ModelShape, lora: LoraSpec) -> int:
-    """Exact number of trainable parameters: rank * (in + out) for each adapted layer, and with DoRA out more."""
-    return sum(
+    """Exact number of trainable parameters: rank * (in + out) for each adapted layer, with DoRA out more, and the rows
+    of added tokens.
+    """
+    rows = sum(count * size for count, size in token_row_shapes(shape, lora).values())
+    return rows + sum(
         lora.rank * (linear.in_features + linear.out_features) + lora.dora * linear.out_features
         for linear in adapted_linears(shape, lora)
     )
@@ -84,8 +88,8 @@ def initial_adapter(shape: ModelShape, lora: LoraSpec) -> dict[str, np.ndarray]:
     """Starting values by PEFT name, float32: A uniform in +-1/sqrt(in) (Kaiming with a = sqrt 5, PEFT's default), B 0.
 
     Each matrix has its own random stream, seeded by (seed, position), so that values do not depend on the order
-    in which an engine asks for them. DoRA's magnitudes are not among them: they start as the row lengths of the base
-    weights, which only an engine has.
+    in which an engine asks for them. DoRA's magnitudes and the rows of added tokens are not among them: they start
+    from the base's weights, which only an engine has.
     """
     weights: dict[str, np.ndarray] = {}
     for position, linear in enumerate(adapted_linears(shape, lora)):
@@ -131,6 +135,8 @@ def write_adapter(directory: Path, weights: Mapping[str, np.ndarray], lora: Lora
         "inference_mode": True,
         "init_lora_weights": True,
     }
+    if lora.token_ids:
+        config["trainable_token_indices"] = stored_token_ids(lora, weights)
     (directory / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     tensors = {name: np.ascontiguousarray(value, dtype=np.float32) for name, value in sorted(weights.items())}
     path = directory / WEIGHTS_NAME
@@ -143,11 +149,11 @@ def write_adapter(directory: Path, weights: Mapping[str, np.ndarray], lora: Lora
 def _stored_targets(weights: Mapping[str, np.ndarray], lora: LoraSpec) -> list[str]:
     if lora.target_modules != "all-linear":
         return sorted(lora.target_modules)
-    return sorted({name.partition(".lora_")[0].rsplit(".", 1)[-1] for name in weights})
+    return sorted({name.partition(".lora_")[0].rsplit(".", 1)[-1] for name in weights if ".lora_" in name})
 
 
 def _stored_layers(weights: Mapping[str, np.ndarray]) -> list[int]:
-    return sorted({int(name.split(".layers.")[1].split(".")[0]) for name in weights})
+    return sorted({int(name.split(".layers.")[1].split(".")[0]) for name in weights if ".layers." in name})
 
 
 def read_adapter(directory: Path, shape: ModelShape | None = None) -> StoredAdapter:
@@ -193,10 +199,15 @@ def _stored_shapes(path: Path, lora: LoraSpec) -> dict[str, tuple[int, ...]]:
             part = file.get_slice(name)
             shapes[name] = tuple(part.get_shape())
             parts = (".lora_A.weight", ".lora_B.weight", *((".lora_magnitude_vector",) if lora.dora else ()))
-            if not name.startswith(PREFIX) or not name.endswith(parts):
+            is_rows = bool(lora.token_ids) and name in (EMBEDDING_ROWS, HEAD_ROWS)
+            if not is_rows and not (name.startswith(PREFIX) and name.endswith(parts)):
                 raise AdapterError(f"{name!r} is not a LoRA matrix")
             if part.get_dtype() not in FLOAT_BYTES:
                 raise AdapterError(f"{name} holds {part.get_dtype()}, allowed are {', '.join(FLOAT_BYTES)}")
+            if is_rows:
+                if len(shapes[name]) != 2 or shapes[name][0] != len(lora.token_ids):
+                    raise AdapterError(f"{name} has shape {shapes[name]}, for {len(lora.token_ids)} added tokens")
+                continue
             if name.endswith(".lora_magnitude_vector"):
                 if len(shapes[name]) != 1:
                     raise AdapterError(f"{name} has shape {shapes[name]}, DoRA's row lengths are one row of numbers")
@@ -247,6 +258,7 @@ def _spec_from_config(config: dict[str, Any]) -> LoraSpec:
         layers=len(layers) if layers else 0,
         rank_stabilised=bool(config.get("use_rslora", False)),
         dora=bool(config.get("use_dora", False)),
+        token_ids=read_token_ids(config),
     )
 
 
@@ -268,6 +280,7 @@ def check_shapes(found: Mapping[str, tuple[int, ...]], shape: ModelShape | None,
         expected[lora_b_name(linear.path)] = (linear.out_features, lora.rank)
         if lora.dora:
             expected[magnitude_name(linear.path)] = (linear.out_features,)
+    expected |= token_row_shapes(shape, lora)
     missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or extra:
         detail = f"missing {missing[0]}" if missing else f"unexpected {extra[0]}"

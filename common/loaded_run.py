@@ -9,7 +9,7 @@ from pathlib import Path
 from common.adapter import read_adapter
 from common.data.prompts import PromptFormat, Template, find_template
 from common.engine import Engine, choose_engine, load_engine
-from common.errors import CheckpointError
+from common.errors import AdapterError, CheckpointError
 from common.models import LocalModel, resolve_model
 from common.preparation import engine_spec, lora_spec
 from common.rundir import RunDirectory, open_run, prompt_format
@@ -45,10 +45,15 @@ def load_run(path: str | Path, engine_name: str = "auto") -> LoadedRun:
             f"{run.path} has no adapter yet; finish training with `sumkit train --resume --run {run.path}`"
         )
     model = resolve_model(config.model.model)
-    tokenizer = load_tokenizer(model.directory)
+    tokenizer = load_tokenizer(model.directory, config.lora.added_tokens)
     stored = read_adapter(run.adapter, model.shape)
     name, _ = choose_engine(engine_name)
-    lora = dataclasses.replace(lora_spec(config), dropout=0.0)
+    lora = dataclasses.replace(lora_spec(config, tokenizer), dropout=0.0)
+    if stored.lora.token_ids != lora.token_ids:
+        raise AdapterError(
+            f"{run.adapter} trains the tokens {list(stored.lora.token_ids)}, the run's tokenizer adds "
+            f"{list(lora.token_ids)}: the base model's tokenizer is another one now"
+        )
     engine = load_engine(name, engine_spec(config, model, lora))
     engine.load_adapter(stored.weights)
     form = prompt_format(config, template, tokenizer, model.shape.context_tokens)

@@ -43,8 +43,8 @@ class Prepared:
     data_fingerprint: str
 
 
-def lora_spec(config: RunConfig) -> LoraSpec:
-    """The adapter that the settings describe."""
+def lora_spec(config: RunConfig, tokenizer: TextTokenizer | None = None) -> LoraSpec:
+    """The adapter that the settings describe. Without the run's tokenizer it has no rows of added tokens."""
     lora = config.lora
     names = tuple(name.strip() for name in lora.target_modules.split(",") if name.strip())
     return LoraSpec(
@@ -55,6 +55,7 @@ def lora_spec(config: RunConfig) -> LoraSpec:
         layers=lora.adapter_layers,
         rank_stabilised=lora.rank_stabilised,
         dora=lora.dora,
+        token_ids=tokenizer.added_ids if tokenizer else (),
         seed=config.training.seed,
     )
 
@@ -100,7 +101,7 @@ def prepare(config: RunConfig) -> Prepared:
     # before a model is downloaded: mistakes are cheapest here
     splits = load_held_out(config.data) if large else load_splits(config.data, config.training.seed)
     model = resolve_model(config.model.model)
-    tokenizer = load_tokenizer(model.directory)
+    tokenizer = load_tokenizer(model.directory, config.lora.added_tokens)
     name = config.prompt.template
     conversations = any(example.messages for example in splits.train or splits.dev)
     automatic = automatic_template(tokenizer, config.model.model, conversations)

@@ -87,6 +87,9 @@ class LoraSettings:
     adapter_layers: NonNegative = setting(0, "Adapt only this many of the last layers (0: all).")
     rank_stabilised: bool = setting(False, "Scale by alpha / sqrt(rank) instead of alpha / rank.")
     dora: bool = setting(False, "DoRA: also train how long each row of the adapted weights is.")
+    added_tokens: str = setting(
+        "", "Special tokens to add to the tokenizer, such as <|user|>,<|assistant|>; their rows are trained too."
+    )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common.errors import ModelError
+from common.errors import ConfigError, ModelError
 from common.files import sha256_text
 
 TEMPLATE_DATE = "26 Jul 2024"  # for templates that show one (Llama 3): a prompt must not depend on the day it is made
@@ -28,11 +28,13 @@ class TextTokenizer:
     control_ids  every added token that is not mere white space; none of them can come out of `encode_text`
     fingerprint  SHA-256 of the tokenizer: equal for tokenizers that cut texts alike
     bos_ids      what the model expects at the beginning of a text (empty or one token)
+    added_ids    the tokens that were added to the model's own, as `load_tokenizer` was asked to
     """
 
-    def __init__(self, pretrained: Any) -> None:
+    def __init__(self, pretrained: Any, added_ids: tuple[int, ...] = ()) -> None:
         from tokenizers import Tokenizer
 
+        self.added_ids = added_ids
         self._pretrained = pretrained
         self.fingerprint = sha256_text(pretrained.backend_tokenizer.to_str() + str(pretrained.chat_template))
         full = json.loads(pretrained.backend_tokenizer.to_str())
@@ -48,6 +50,11 @@ class TextTokenizer:
         self.eos_id = int(pretrained.eos_token_id)
         self.vocab_size = len(pretrained)
         self.bos_ids = tuple(i for i in pretrained("")["input_ids"] if i == pretrained.bos_token_id)[:1]
+
+    @property
+    def pretrained(self) -> Any:
+        """transformers' tokenizer, added tokens included."""
+        return self._pretrained
 
     @property
     def pad_id(self) -> int:
@@ -163,8 +170,11 @@ def _without_limits(tokenizer: Any) -> Any:
     return tokenizer
 
 
-def load_tokenizer(directory: Path) -> TextTokenizer:
-    """The tokenizer of a local model directory. Raises ModelError when it is missing or damaged."""
+def load_tokenizer(directory: Path, added_tokens: str = "") -> TextTokenizer:
+    """The tokenizer of a local model directory, with control tokens added to it (their texts, between commas).
+
+    Raises ModelError when it is missing or damaged, ConfigError for a token that it has already.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -175,4 +185,20 @@ def load_tokenizer(directory: Path) -> TextTokenizer:
         ) from None
     if not getattr(pretrained, "is_fast", False):
         raise ModelError(f"{directory}: the tokenizer has no tokenizer.json; convert it with transformers first")
-    return TextTokenizer(pretrained)
+    return TextTokenizer(pretrained, _add_tokens(pretrained, added_tokens))
+
+
+def _add_tokens(pretrained: Any, added_tokens: str) -> tuple[int, ...]:
+    """Add control tokens in place; their ids, in order. A document cannot spell them: see `TextTokenizer`."""
+    texts = [text.strip() for text in added_tokens.split(",") if text.strip()]
+    known = pretrained.get_vocab()
+    for text in texts:
+        if text in known or texts.count(text) > 1:
+            what = "is in the tokenizer already" if text in known else "is named twice"
+            raise ConfigError(f"lora.added_tokens: {text!r} {what}; name each new token once")
+    if not texts:
+        return ()
+    from tokenizers import AddedToken
+
+    pretrained.add_tokens([AddedToken(text, special=True, normalized=False) for text in texts], special_tokens=True)
+    return tuple(int(i) for i in pretrained.convert_tokens_to_ids(texts))

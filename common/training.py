@@ -167,7 +167,7 @@ def _train_locked(
     share: float,
     at_end: AtEnd | None,
 ) -> Finished:
-    lora = lora_spec(config)
+    lora = lora_spec(config, prepared.tokenizer)
     for line in [*prepared.splits.report.lines(), *prepared.report.lines()]:
         note(f"data: {line}")
     detail(f"model: {prepared.model.source} in {prepared.model.directory}")

@@ -16,6 +16,7 @@ import torch
 
 from common.engine import EngineSpec, GenerationSpec
 from common.errors import AdapterError, EngineError, ModelError, NonFiniteError
+from common.token_rows import grown_shape
 from common.types import Batch, EvalStats, Generation, StepStats
 from cuda_sum import device, distributed
 from cuda_sum.checkpoint import read_state, save_state
@@ -26,6 +27,7 @@ from cuda_sum.lora import Adapter, attach_adapter
 from cuda_sum.loss import chunk_rows, loss_sum, token_losses, training_loss
 from cuda_sum.model import is_quantized, load_model, recompute_layers
 from cuda_sum.optimizer import AdamW, LossScaler, clip_factor
+from cuda_sum.token_rows import make_room
 
 DENSE_ROOM = 1.5  # free memory wanted for a dense copy of the weights, as a multiple of its size
 
@@ -45,6 +47,9 @@ class CudaEngine:
         self._dtype = device.compute_dtype(spec.dtype, self._device)
         self.spec = spec
         self.model, self.shape = load_model(spec, self._device, self._dtype)
+        self.shape = grown_shape(self.shape, spec.lora)
+        if spec.lora is not None and spec.lora.token_ids:
+            make_room(self.model, self.shape.vocab_size)
         self.device = device.device_info(self._device, self._dtype)
         self.rank, self.world_size = distributed.join_group(self._device)
         self.total_parameters = self.shape.parameters
@@ -141,7 +146,7 @@ class CudaEngine:
 
     def enable_adapter(self, enabled: bool) -> None:
         if self._adapter is not None:
-            self._adapter.enabled = enabled
+            self._adapter.enable(enabled)
 
     def save(self, directory: Path) -> None:
         device.synchronize(self._device)
@@ -164,10 +169,12 @@ class CudaEngine:
         """Fill the adapter's gradients with those of scale * sum(weight * nll). Returns [sum of nll, target tokens]."""
         assert self._adapter is not None
         self._adapter.gradients.zero_()
+        tokens = self._adapter.tokens
+        trained = (None, None) if tokens is None else (tokens.head, tokens.ids)
         sums = torch.zeros(2, dtype=torch.float64, device=self._device)
         for batch in batches:
             hidden, targets, weights = self._target_states(batch)
-            objective, nll = training_loss(self.model.lm_head, hidden, targets, weights * scale, self._rows)
+            objective, nll = training_loss(self.model.lm_head, hidden, targets, weights * scale, self._rows, *trained)
             objective.backward()  # type: ignore[no-untyped-call]
             sums[0] += nll
         sums[1] = sum(batch.target_tokens for batch in batches)

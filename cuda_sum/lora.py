@@ -19,7 +19,9 @@ from torch import nn
 from common.adapter import adapted_linears, check_adapter, initial_adapter, lora_a_name, lora_b_name, magnitude_name
 from common.architecture import ModelShape
 from common.engine import LoraSpec
+from common.token_rows import token_row_shapes
 from cuda_sum.model import dense_weight
+from cuda_sum.token_rows import TokenRows, start_rows
 
 PEFT_ADAPTER = "default"
 
@@ -49,8 +51,8 @@ class LowRank:
 
 @dataclass
 class Adapter:
-    """All adapter matrices of a model: A matrices in model order, then B matrices, then DoRA's row lengths, in one
-    buffer each.
+    """All adapter matrices of a model: A matrices in model order, then B matrices, DoRA's row lengths, and the rows of
+    added tokens, in one buffer each.
 
     values     (P,) float32, what is trained; the parameters of peft's layers are views of it
     gradients  (P,) float32, their gradients
@@ -65,12 +67,22 @@ class Adapter:
     scaled_from: int
     bases: dict[str, nn.Module]
     layers: dict[str, LowRank] = field(default_factory=dict)
+    tokens: TokenRows | None = None
     enabled: bool = True
+
+    def enable(self, enabled: bool) -> None:
+        """Switch on or off what the adapter adds, rows of added tokens included."""
+        self.enabled = enabled
+        if self.tokens is not None:
+            self.tokens.enabled = enabled
+            self.tokens.write()
 
     def refresh(self) -> None:
         """Bring what activations meet up to date with `values`."""
         self.now.copy_(self.values)
         self.now[self.scaled_from :] = (self.values[self.scaled_from :] * self.spec.scale).to(self.now.dtype)
+        if self.tokens is not None:
+            self.tokens.write()
         if self.spec.dora:
             with torch.no_grad():
                 for path, layer in self.layers.items():
@@ -101,7 +113,7 @@ class Adapter:
             named[lora_a_name(path)], named[lora_b_name(path)] = layer.a, layer.b
             if layer.m is not None:
                 named[magnitude_name(path)] = layer.m
-        return named
+        return named | (self.tokens.rows if self.tokens is not None else {})
 
 
 def attach_adapter(model: nn.Module, shape: ModelShape, spec: LoraSpec, dtype: torch.dtype) -> Adapter:
@@ -124,6 +136,11 @@ def attach_adapter(model: nn.Module, shape: ModelShape, spec: LoraSpec, dtype: t
             start[magnitude_name(path)] = lengths.cpu().numpy()
         names += [magnitude_name(linear.path) for linear in linears]
     device = next(model.parameters()).device
+    ids = torch.tensor(spec.token_ids, dtype=torch.int64, device=device)
+    rows = token_row_shapes(shape, spec)
+    if rows:
+        start |= {name: value.cpu().numpy() for name, value in start_rows(model, ids, rows).items()}
+        names += list(rows)
     size = sum(start[name].size for name in names)
     values, gradients = (torch.zeros(size, dtype=torch.float32, device=device) for _ in range(2))
     now = torch.zeros(size, dtype=dtype, device=device)
@@ -151,6 +168,11 @@ def attach_adapter(model: nn.Module, shape: ModelShape, spec: LoraSpec, dtype: t
             m = nn.Parameter(value)
             m.grad = gradient
         adapter.layers[linear.path] = LowRank(a, b, a_now, b_now, m)
+    if rows:
+        parameters = {name: nn.Parameter(views[name][0]) for name in rows}
+        for name, parameter in parameters.items():
+            parameter.grad = views[name][1]
+        adapter.tokens = TokenRows(model, ids, parameters)
     adapter.load(start)
     return adapter
 

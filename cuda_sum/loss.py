@@ -26,16 +26,24 @@ def target_rows(hidden: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
 
 
 def training_loss(
-    head: nn.Linear, hidden: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, rows: int
+    head: nn.Linear,
+    hidden: torch.Tensor,
+    targets: torch.Tensor,
+    weights: torch.Tensor,
+    rows: int,
+    trained: torch.Tensor | None = None,
+    ids: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(sum of weight * nll, sum of nll over rows with a weight), float32; only the first has a gradient, to `hidden`.
+
+    `trained` (n, H) float32, the head's rows of the tokens `ids` (n,), has a gradient too where given.
 
     `hidden` (N, H), `targets` (N,) int64, `weights` (N,) float32; `rows` at a time. The gradient,
     (softmax - onehot) * weight times the head's weights, is computed in the forward pass while a chunk's logits are
     at hand (as in Liger Kernel, Hsu et al. 2024). In float16 it carries the loss scale through `weights`, since it
     is rounded to the dtype of `hidden` here.
     """
-    return _TargetLoss.apply(hidden, head.weight, head.bias, targets, weights, rows)  # type: ignore[no-any-return]
+    return _TargetLoss.apply(hidden, head.weight, head.bias, targets, weights, rows, trained, ids)  # type: ignore[no-any-return]
 
 
 def loss_sum(
@@ -66,8 +74,11 @@ class _TargetLoss(torch.autograd.Function):
         targets: torch.Tensor,
         weights: torch.Tensor,
         rows: int,
+        trained: torch.Tensor | None,
+        ids: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         gradient = torch.empty_like(hidden)
+        trained_gradient = None if trained is None else torch.zeros_like(trained)
         weighted = torch.zeros((), dtype=torch.float32, device=hidden.device)
         total = torch.zeros_like(weighted)
         for start in range(0, len(targets), rows):
@@ -84,11 +95,14 @@ class _TargetLoss(torch.autograd.Function):
             difference = exponentials.mul_(row_weights[:, None] / sums)
             difference.scatter_add_(1, chosen, -row_weights[:, None])
             torch.mm(difference.to(hidden.dtype), weight, out=gradient[part])
-        ctx.save_for_backward(gradient)
+            if trained_gradient is not None:
+                trained_gradient.addmm_(difference[:, ids].T, hidden[part].float())
+        ctx.save_for_backward(gradient, trained_gradient)
         ctx.mark_non_differentiable(total)
         return weighted, total
 
     @staticmethod
     def backward(ctx: Any, upstream: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * upstream.to(gradient.dtype), None, None, None, None, None
+        gradient, trained = ctx.saved_tensors
+        rows = None if trained is None else trained * upstream
+        return gradient * upstream.to(gradient.dtype), None, None, None, None, None, rows, None

@@ -17,6 +17,7 @@ import numpy as np
 from common.adapter import count_trainable
 from common.engine import EngineSpec, GenerationSpec
 from common.errors import AdapterError, EngineError, ModelError, NonFiniteError
+from common.token_rows import grown_shape
 from common.types import Batch, EvalStats, Generation, StepStats
 from mlx_sum import device, distributed
 from mlx_sum.attention import use_blockwise_attention
@@ -25,9 +26,10 @@ from mlx_sum.feed_forward import use_frugal_feed_forward
 from mlx_sum.forward import add_noise, target_states
 from mlx_sum.generate import generate
 from mlx_sum.lora import Adapter, attach_adapter, checked_weights
-from mlx_sum.loss import chunk_rows, loss_sum, token_losses, training_loss
+from mlx_sum.loss import Head, chunk_rows, loss_sum, token_losses, training_loss
 from mlx_sum.model import floating_dtype, head_of, load_model, recompute_layers
 from mlx_sum.optimizer import AdamW, Arrays, clip_factor, global_norm
+from mlx_sum.token_rows import head_with_rows, make_room
 
 FLOAT16_LOSS_SCALE = 1024.0  # float16 ends at 6e-8, where the gradient of a mean over 1000 tokens begins
 
@@ -48,10 +50,13 @@ class MlxEngine:
         kind = device.pick_device()
         self.spec = spec
         self.model, self.shape = load_model(spec, device.compute_dtype(spec.dtype, kind))
+        self.shape = grown_shape(self.shape, spec.lora)
+        if spec.lora is not None and spec.lora.token_ids:
+            make_room(self.model, self.shape.vocab_size)
         self.device = device.device_info(kind, floating_dtype(self.model))
         self.total_parameters = self.shape.parameters
         self.trainable_parameters = 0
-        self._head = head_of(self.model)
+        self._frozen_head = head_of(self.model)
         self._rows = chunk_rows(self.shape.vocab_size)
         self._loss_scale = FLOAT16_LOSS_SCALE if floating_dtype(self.model) == mx.float16 else 1.0
         self._group = distributed.join_group()
@@ -188,11 +193,19 @@ class MlxEngine:
         def objective(weights: Arrays) -> tuple[mx.array, mx.array]:
             adapter.bind(weights)
             hidden = target_states(self.model, tokens, rows, noise)
-            return training_loss(self._head, hidden, targets, scaled, self._rows)
+            added = adapter.tokens
+            trained = (None, None) if added is None or added.head is None else (added.head, added.ids)
+            return training_loss(self._frozen_head, hidden, targets, scaled, self._rows, *trained)
 
         with adapter.dropout(key):  # around the backward pass too, which runs layers again when they are checkpointed
             (_, nll), gradients = mx.value_and_grad(objective)(weights)
         return nll, {name: value / self._loss_scale for name, value in gradients.items()}
+
+    @property
+    def _head(self) -> Head:
+        """The output head as it is now."""
+        tokens = self._adapter.tokens if self._adapter is not None else None
+        return self._frozen_head if tokens is None else head_with_rows(self._frozen_head, tokens.head, tokens.ids)
 
     def _accumulate(self, batches: Sequence[Batch], key: mx.array | None) -> tuple[mx.array, Arrays]:
         """Sum of nll and gradients over the micro-batches, at most one of them in flight on the device."""

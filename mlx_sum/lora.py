@@ -19,7 +19,9 @@ import numpy as np
 from common.adapter import adapted_linears, check_adapter, initial_adapter, lora_a_name, lora_b_name, magnitude_name
 from common.architecture import ModelShape
 from common.engine import LoraSpec
+from common.token_rows import token_row_shapes
 from mlx_sum.functions import lora_product
+from mlx_sum.token_rows import TokenRows, start_rows
 
 
 class LoraLinear(nn.Module):
@@ -108,20 +110,25 @@ def row_lengths(weight: mx.array) -> mx.array:
 
 @dataclass(frozen=True)
 class Adapter:
-    """The adapter's layers by module path, in model order."""
+    """The adapter's layers by module path, in model order, and the rows of added tokens."""
 
     layers: dict[str, LoraLinear]
     shape: ModelShape
     spec: LoraSpec
+    tokens: TokenRows | None = None
 
     def bind(self, weights: Mapping[str, mx.array]) -> None:
         """Let the layers compute with `weights` (by PEFT name): arrays, or placeholders while a graph is traced."""
         for path, layer in self.layers.items():
             layer.bind(weights[lora_a_name(path)], weights[lora_b_name(path)], weights.get(magnitude_name(path)))
+        if self.tokens is not None:
+            self.tokens.bind(weights)
 
     def enable(self, enabled: bool) -> None:
         for layer in self.layers.values():
             layer.active = enabled
+        if self.tokens is not None:
+            self.tokens.active = enabled
 
     @contextmanager
     def dropout(self, key: mx.array | None) -> Iterator[None]:
@@ -150,10 +157,13 @@ def attach_adapter(model: nn.Module, shape: ModelShape, spec: LoraSpec) -> tuple
         parent, leaf = _locate(model, linear.path)
         layers[linear.path] = LoraLinear(parent[leaf], spec.scale, spec.dropout, spec.dora)
         parent[leaf] = layers[linear.path]
-    adapter = Adapter(layers, shape, spec)
+    rows, ids = token_row_shapes(shape, spec), mx.array(spec.token_ids, mx.int32)
+    starting = start_rows(model, ids, rows) if rows else {}
+    adapter = Adapter(layers, shape, spec, TokenRows(model, ids, shape.tied_embeddings) if rows else None)
     weights = to_device(initial_adapter(shape, spec))
     if spec.dora:
         weights |= {magnitude_name(path): row_lengths(dense_weight(layer.base)) for path, layer in layers.items()}
+    weights |= starting
     adapter.bind(weights)
     return adapter, weights
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import mlx.core as mx
 
+from mlx_sum.token_rows import head_with_rows
+
 CHUNK_LOGITS = 1 << 24  # logits in one chunk, 64 MiB in float32; about five times that is alive in training
 
 Head = Callable[[mx.array], mx.array]
@@ -54,40 +56,55 @@ def _sums(nll: mx.array, weights: mx.array) -> mx.array:
 
 
 def training_loss(
-    head: Head, hidden: mx.array, targets: mx.array, weights: mx.array, rows: int
+    head: Head,
+    hidden: mx.array,
+    targets: mx.array,
+    weights: mx.array,
+    rows: int,
+    trained: mx.array | None = None,
+    ids: mx.array | None = None,
 ) -> tuple[mx.array, mx.array]:
     """(sum of weight * nll, sum of nll over rows with a weight), float32; only the first has a gradient, to `hidden`.
+
+    `trained` (n, H) float32, the head's rows of the tokens `ids` (n,) in place of its own, has a gradient too where
+    given.
 
     `hidden` (N, H), `targets` (N,), `weights` (N,) float32; `rows` at a time. The gradient, (softmax - onehot) * weight
     times the head's weights, is computed in the forward pass while a chunk's logits are at hand (as in Liger Kernel,
     Hsu et al. 2024). In float16 it carries the loss scale through `weights`, since it is rounded here.
     """
 
-    def forward(hidden: mx.array) -> tuple[mx.array, mx.array]:
+    def forward(hidden: mx.array, *trained: mx.array) -> tuple[mx.array, ...]:
         total = mx.zeros(2)
         gradients: list[mx.array] = []
+        own = [mx.zeros(part.shape) for part in trained]
+        whole = head_with_rows(head, trained[0] if trained else None, ids)
         for start in range(0, targets.size, rows):
             part = slice(start, start + rows)
             chunk = hidden[part]
             if gradients:  # one chunk after the other: logits of the next only when these are used up
-                chunk = mx.depends(chunk, [total, gradients[-1]])
-            nll, gradient = _loss_and_gradient(head, chunk, targets[part], weights[part])
+                chunk = mx.depends(chunk, [total, gradients[-1], *own])
+            nll, gradient, difference = _loss_and_gradient(whole, chunk, targets[part], weights[part])
+            if ids is not None:
+                own = [own[0] + difference[:, ids].T @ chunk.astype(mx.float32)]
             total = total + _sums(nll, weights[part])
             gradients.append(gradient)
-        return total, mx.concatenate(gradients)
+        return total, mx.concatenate(gradients), *own
 
-    def backward(primals: mx.array, cotangents: list[mx.array], outputs: list[mx.array]) -> mx.array:
-        gradient = outputs[1]
-        return (gradient.astype(mx.float32) * cotangents[0][0]).astype(gradient.dtype)
+    def backward(primals: Any, cotangents: list[mx.array], outputs: list[mx.array]) -> Any:
+        found = [(part.astype(mx.float32) * cotangents[0][0]).astype(part.dtype) for part in outputs[1:]]
+        return found if trained is not None else found[0]
 
     fused: Any = mx.custom_function(forward)
     fused.vjp(backward)
-    sums, _ = fused(hidden)
+    sums, *_ = fused(hidden) if trained is None else fused(hidden, trained)
     return sums[0], mx.stop_gradient(sums[1])
 
 
-def _loss_and_gradient(head: Head, hidden: mx.array, targets: mx.array, weights: mx.array) -> tuple[mx.array, mx.array]:
-    """nll (N,) float32 and d(sum of weight * nll)/d(hidden) (N, H). Logits are turned into their gradient in place."""
+def _loss_and_gradient(
+    head: Head, hidden: mx.array, targets: mx.array, weights: mx.array
+) -> tuple[mx.array, mx.array, mx.array]:
+    """nll (N,) float32, and the gradient of sum of weight * nll to hidden (N, H) and to the logits (N, V)."""
     raw = head(hidden)
     logits = raw.astype(mx.float32)
     chosen = mx.take_along_axis(logits, targets[:, None], axis=-1)
@@ -98,4 +115,4 @@ def _loss_and_gradient(head: Head, hidden: mx.array, targets: mx.array, weights:
     difference = exponentials * (weights[:, None] / total)
     difference = difference.at[mx.arange(targets.size), targets].add(-weights)
     _, (gradient,) = mx.vjp(head, [hidden], [difference.astype(raw.dtype)])
-    return nll, gradient
+    return nll, gradient, difference

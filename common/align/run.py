@@ -78,7 +78,7 @@ def _open_source(config: RunConfig) -> Source:
         raise ConfigError(f"lora.dropout = {config.lora.dropout}: alignment compares exact probabilities; use 0")
     splits = load_splits(config.data, config.training.seed)
     model = resolve_model(config.model.model)
-    tokenizer = load_tokenizer(model.directory)
+    tokenizer = load_tokenizer(model.directory, config.lora.added_tokens)
     form = prompt_format(config, template, tokenizer, model.shape.context_tokens)
     train = subset(splits.train, config.data.limit_train, config.training.seed)
     dev = subset(splits.dev, config.data.limit_dev, config.training.seed)
@@ -89,7 +89,7 @@ def _open_source(config: RunConfig) -> Source:
 
 
 def _align_locked(run: RunDirectory, source: Source, config: RunConfig, name: EngineName, why: str) -> Finished:
-    prepared, lora = source.prepared, lora_spec(config)
+    prepared, lora = source.prepared, lora_spec(config, source.prepared.tokenizer)
     engine = load_engine(name, engine_spec(config, prepared.model, lora))
     if engine.world_size > 1:
         raise ConfigError("alignment runs on one device; start it without a launcher of several processes")

@@ -46,7 +46,7 @@ def probe(
     """
     prepared = prepare(config)
     name, _ = choose_engine(config.output.engine)
-    lora = lora_spec(config)
+    lora = lora_spec(config, prepared.tokenizer)
     engine = load_engine(name, engine_spec(config, prepared.model, lora))
     engine.reset_peak_memory()
     counter = StepCounter(prepared.model.shape, lora, config.model.gradient_checkpointing)

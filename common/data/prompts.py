@@ -66,19 +66,22 @@ BUILT_IN: dict[str, Template] = {
 
 
 CONVERSATION = Template("conversation", "{document}", join="", chat=True)
+TURNS = Template("turns", "<|prompter|>{document}<|assistant|>", join="\n")
+"""For models that learn these two tokens: `lora.added_tokens`."""
+OTHERS = {template.name: template for template in (CONVERSATION, TURNS)}
 
 
 def find_template(name: str) -> Template:
     """A built-in template by name, or a user's from a YAML file. Raises ConfigError naming what there is."""
     if name in BUILT_IN:
         return BUILT_IN[name]
-    if name == CONVERSATION.name:
-        return CONVERSATION
+    if name in OTHERS:
+        return OTHERS[name]
     if name.endswith((".yaml", ".yml")):
         return read_template(Path(name))
     raise ConfigError(
         f"template {name!r} is unknown{did_you_mean(name, BUILT_IN)}\n"
-        f"choose from {', '.join((*BUILT_IN, CONVERSATION.name))}, or give a .yaml file"
+        f"choose from {', '.join((*BUILT_IN, *OTHERS))}, or give a .yaml file"
     )
 
 

@@ -20,8 +20,10 @@ from common.architecture import Linear, ModelShape
 from common.errors import ModelError
 from common.export.tensor_files import find_tensors
 from common.export.trained_values import int8_rows, mlx_affine, nf4, unpack_mlx
+from common.token_rows import EMBEDDING, EMBEDDING_ROWS, HEAD, HEAD_ROWS, grown_shape
 
 _BUFFERS = re.compile(r"rotary_emb\.inv_freq$|\.masked_bias$|attn\.bias$")  # old checkpoints store these constants
+_ROWS = {f"{EMBEDDING}.weight": EMBEDDING_ROWS, f"{HEAD}.weight": HEAD_ROWS}
 MLX_GROUP_SIZES = (64, 32)
 
 
@@ -70,7 +72,7 @@ class MergedWeights:
         """Raises ModelError for weights quantized by other tools, AdapterError for an adapter of another model."""
         if adapter is not None:
             check_adapter(adapter.weights, shape, adapter.lora)
-        self.shape = shape
+        self.shape = grown_shape(shape, adapter.lora if adapter else None)
         self.quantization = quantization
         self._adapter = adapter
         self._linears = {f"{linear.path}.weight": linear for linear in shape.linears()}
@@ -91,7 +93,8 @@ class MergedWeights:
             bits, _ = self._packing_of(name.removesuffix(".weight"))
             rows, words = self._stored[name].shape
             return rows, words * 32 // bits
-        return self._stored[name].shape
+        stored = self._stored[name].shape
+        return (max(stored[0], self.shape.vocab_size), stored[1]) if name in _ROWS else stored
 
     def stored_type(self, name: str) -> str:
         """Safetensors type the base stores the tensor in; a packed one counts as its scales."""
@@ -108,7 +111,19 @@ class MergedWeights:
             values = self._stored[name].float32()
             if linear is not None:
                 values = self.quantization.values(values)
+        if name in _ROWS:
+            return self._with_token_rows(name, values)
         return values if linear is None else self._with_adapter(linear, values)
+
+    def _with_token_rows(self, name: str, values: np.ndarray) -> np.ndarray:
+        """A (V, H) matrix with the trained rows of added tokens; a tied head is the embedding itself."""
+        rows = self._adapter.weights.get(_ROWS[name]) if self._adapter else None
+        if rows is None or self._adapter is None:
+            return values
+        whole = np.zeros(self.shape_of(name), np.float32)
+        whole[: len(values)] = values
+        whole[list(self._adapter.lora.token_ids)] = rows
+        return whole
 
     def _with_adapter(self, linear: Linear, values: np.ndarray) -> np.ndarray:
         if self._adapter is None or lora_a_name(linear.path) not in self._adapter.weights:

@@ -14,6 +14,7 @@ from common.export.merge import MergedWeights
 from common.export.prompt_text import jinja_template
 from common.export.source import ExportOptions, ExportSource
 from common.export.tensor_files import STORED_NAMES, PlannedTensor, write_tensors
+from common.token_rows import grown_shape
 
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
@@ -46,8 +47,12 @@ def merged_dtype(weights: MergedWeights, options: ExportOptions) -> str:
 def write_tokenizer(source: ExportSource, directory: Path) -> None:
     """Copy the tokenizer; its chat template becomes the run's prompt around the user's message."""
     base = source.model.directory
+    if source.tokenizer.added_ids:
+        base = directory
+        source.tokenizer.pretrained.save_pretrained(directory)
+        (directory / "chat_template.jinja").unlink(missing_ok=True)
     for name in TOKENIZER_FILES:
-        if (base / name).is_file():
+        if base != directory and (base / name).is_file():
             shutil.copyfile(base / name, directory / name)
     settings: dict[str, Any] = {}
     path = base / "tokenizer_config.json"
@@ -72,6 +77,7 @@ def _model_config(source: ExportSource, dtype: str) -> dict[str, Any]:
         for key, value in source.base_config().items()
         if key not in ("quantization", "quantization_config", "dtype", "_name_or_path")
     }
+    config["vocab_size"] = grown_shape(shape, source.adapter.lora).vocab_size
     config |= {"torch_dtype": dtype, "rope_theta": shape.rope_theta, "eos_token_id": list(source.form.eos_ids)}
     if shape.model_type == "phi":
         config["partial_rotary_factor"] = shape.partial_rotary_factor

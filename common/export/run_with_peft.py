@@ -14,9 +14,11 @@ from common.export.answers import Answers, Sample, Summary
 
 
 def peft_answers(
-    base: Path, adapter: Path, sample: Sample, decode: Callable[[Sequence[int]], str], dtype: str
+    base: Path, adapter: Path, sample: Sample, decode: Callable[[Sequence[int]], str], dtype: str, rows: int = 0
 ) -> Answers:
     """Load the base (`dtype` names its torch type) with an adapter directory as any user of PEFT would.
+
+    `rows` is what its embedding is resized to first, 0 for not at all.
 
     Raises EngineError when torch or PEFT is not installed, AdapterError when PEFT refuses the directory.
     """
@@ -33,6 +35,8 @@ def peft_answers(
     bare: Any = transformers.AutoModelForCausalLM.from_pretrained(
         str(base), dtype=kind, use_safetensors=True, trust_remote_code=False
     )
+    if rows:
+        bare.resize_token_embeddings(rows)
     bare = bare.to(device)
     try:
         model = peft.PeftModel.from_pretrained(bare, str(adapter)).eval()

@@ -88,7 +88,7 @@ def open_source(path: str | Path, engine: str = "auto") -> ExportSource:
     model = resolve_model(config.model.model)
     adapter = read_adapter(run.adapter)
     check_adapter(adapter.weights, model.shape, adapter.lora)
-    tokenizer = load_tokenizer(model.directory)
+    tokenizer = load_tokenizer(model.directory, config.lora.added_tokens)
     form = prompt_format(config, template, tokenizer, model.shape.context_tokens)
     trained_on, compute_dtype = _training_engine(run, config)
     wanted = trained_on if engine == "auto" and trained_on in ("mlx", "cuda") and installed(trained_on) else engine

@@ -32,8 +32,9 @@ def write(source: ExportSource, options: ExportOptions, directory: Path) -> list
     whole = target if options.gguf_type == "f16" else target.with_suffix(".f16.partial")
     pretrained = _pretrained_tokenizer(source)
     about = {"name": target.stem, "description": f"Summarizer fine-tuned from {source.base_name}"}
-    vocabulary = read_vocabulary(pretrained.backend_tokenizer.to_str(), source.model.shape.vocab_size)
-    write_gguf(whole, source.merged(options), source.base_config(), vocabulary, _text(source, pretrained), about)
+    weights = source.merged(options)
+    vocabulary = read_vocabulary(pretrained.backend_tokenizer.to_str(), weights.shape.vocab_size)
+    write_gguf(whole, weights, source.base_config(), vocabulary, _text(source, pretrained), about)
     if whole != target:
         quantize(whole, target, options.gguf_type)
         whole.unlink()
@@ -48,6 +49,8 @@ def write(source: ExportSource, options: ExportOptions, directory: Path) -> list
 def _pretrained_tokenizer(source: ExportSource) -> Any:
     from transformers import AutoTokenizer
 
+    if source.tokenizer.added_ids:
+        return source.tokenizer.pretrained
     return AutoTokenizer.from_pretrained(str(source.model.directory), trust_remote_code=False)
 
 

@@ -22,7 +22,8 @@ _LEAVES = {"lora_A": "lora_a", "lora_B": "lora_b"}
 def write(source: ExportSource, options: ExportOptions, directory: Path) -> list[str]:
     """Write adapters.safetensors (matrices transposed: lora_a (in, r), lora_b (r, out)) and adapter_config.json.
 
-    Raises ModelError for a base whose rotary settings mlx-lm would not see, AdapterError for a DoRA adapter.
+    Raises ModelError for a base whose rotary settings mlx-lm would not see, AdapterError for DoRA or added
+    tokens.
     """
     from safetensors.numpy import save_file
 
@@ -30,6 +31,11 @@ def write(source: ExportSource, options: ExportOptions, directory: Path) -> list
         raise AdapterError(
             "this run's adapter is DoRA's, which mlx-lm's adapter layout holds in another form; export --to merged, "
             "mlx-4bit or gguf, which add it to the weights, or --to peft"
+        )
+    if source.adapter.lora.token_ids:
+        raise AdapterError(
+            "this run's adapter holds rows of added tokens, for which mlx-lm's adapter layout has no place; export "
+            "--to merged, mlx-4bit or gguf, which add them to the weights, or --to peft"
         )
     _check_base(source)
     tensors: dict[str, np.ndarray] = {}

@@ -23,6 +23,7 @@ from common.rundir import open_run, prompt_format
 from common.summarize.summarizer import Summarizer
 from common.summarize.summary import Summary, SummaryOptions
 from common.summarize.summary_job import OnDone, OnText
+from common.token_rows import EMBEDDING_ROWS, HEAD_ROWS
 from common.tokenizer import load_tokenizer
 
 Method = Literal["vote", "average"]
@@ -108,13 +109,14 @@ def load_averaged(runs: Sequence[str | Path], engine: str = "auto", template: st
             ("base model", config.model.model, other_config.model.model),
             ("quantization", config.model.quantize, other_config.model.quantize),
             ("prompt template", own_template, other_template),
+            ("added tokens", config.lora.added_tokens, other_config.lora.added_tokens),
             ("longest prompt", config.prompt.max_length, other_config.prompt.max_length),
         ):
             if ours != theirs:
                 raise ConfigError(f"{run.path} and {other.path} cannot be averaged: their {what} differs; use vote")
     model = resolve_model(config.model.model)
     weights, lora = average_adapters([read_adapter(run.adapter) for run, _, _ in opened])
-    tokenizer = load_tokenizer(model.directory)
+    tokenizer = load_tokenizer(model.directory, config.lora.added_tokens)
     chosen = own_template if template is None else find_template(template)
     form = prompt_format(config, chosen, tokenizer, model.shape.context_tokens)
     built = load_engine(choose_engine(engine)[0], engine_spec(config, model, lora))
@@ -135,11 +137,15 @@ def average_adapters(adapters: Sequence[StoredAdapter]) -> tuple[dict[str, np.nd
     for other in adapters[1:]:
         if other.weights.keys() != first.weights.keys():
             raise AdapterError("the runs' adapters are on different layers; average runs with the same target modules")
+    if any(adapter.lora.token_ids != first.lora.token_ids for adapter in adapters):
+        raise AdapterError("the runs' adapters train different added tokens; average runs with the same ones")
     rank = sum(adapter.lora.rank for adapter in adapters)
     count = len(adapters)
     averaged: dict[str, np.ndarray] = {}
     for name in first.weights:
-        if name.endswith(".lora_A.weight"):
+        if name in (EMBEDDING_ROWS, HEAD_ROWS):
+            averaged[name] = np.mean([adapter.weights[name] for adapter in adapters], axis=0)
+        elif name.endswith(".lora_A.weight"):
             _check_shapes(name, adapters, axis=1)
             averaged[name] = np.concatenate([adapter.weights[name] for adapter in adapters])
         else:

@@ -62,7 +62,7 @@ def range_test(config: RunConfig, low: float = LOWEST, high: float = HIGHEST, st
     prepared = prepare(config)
     training = dataclasses.replace(config.training, steps=steps)
     plan = StepPlan(prepared.train_set, dataclasses.replace(config, training=training))
-    engine = load_engine(name, engine_spec(config, prepared.model, lora_spec(config)))
+    engine = load_engine(name, engine_spec(config, prepared.model, lora_spec(config, prepared.tokenizer)))
     note(f"engine {name} ({why}): {engine.device.name}; rates from {low:g} to {high:g} in {steps} steps")
     boundary = BoundaryLoss(training.boundary_loss_weight, training.boundary_position_weight, training.boundary_window)
     every = np.geomspace(low, high, steps).tolist()

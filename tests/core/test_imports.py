@@ -62,6 +62,7 @@ TWINS = {
     "model.py": {"load_model", "recompute_layers"},
     "lora.py": {"attach_adapter"},
     "loss.py": {"training_loss", "loss_sum", "target_rows", "chunk_rows"},
+    "token_rows.py": {"start_rows", "make_room"},
     "optimizer.py": {"clip_factor"},
     "generate.py": {"generate", "group_prompts", "make_sampler"},
     "checkpoint.py": {"save_state", "read_state"},

@@ -11,22 +11,30 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.adapter import initial_adapter, write_adapter
+from common.adapter import adapted_linears, initial_adapter, magnitude_name, write_adapter
 from common.architecture import read_shape
-from common.data.prompts import BUILT_IN
+from common.data.prompts import find_template
 from common.engine import LoraSpec
 from common.rundir import RunDirectory, write_settings
-from common.settings import DataSettings, GenerationSettings, ModelSettings, PromptSettings, RunConfig
-from tests.tiny_models import build_tiny_model, build_tiny_tokenizer
+from common.settings import DataSettings, GenerationSettings, LoraSettings, ModelSettings, PromptSettings, RunConfig
+from common.token_rows import token_row_shapes
+from common.tokenizer import load_tokenizer
+from tests.tiny_models import VOCAB_SIZE, build_tiny_model, build_tiny_tokenizer
 
 MakeRun = Callable[..., Path]
 
 
 def adapter_with_effect(model_dir: Path, lora: LoraSpec, size: float, seed: int = 7) -> dict[str, np.ndarray]:
     """Starting values with B drawn at random, so that the adapter changes every adapted layer."""
-    weights = initial_adapter(read_shape(model_dir), lora)
+    shape = read_shape(model_dir)
+    weights = initial_adapter(shape, lora)
     generator = np.random.default_rng(seed)
-    return {
+    weights |= {name: np.zeros(size, np.float32) for name, size in token_row_shapes(shape, lora).items()}
+    lengths = {
+        magnitude_name(linear.path): generator.uniform(0.5, 2.0, linear.out_features).astype(np.float32)
+        for linear in (adapted_linears(shape, lora) if lora.dora else ())
+    }
+    return lengths | {
         name: value if "lora_A" in name else generator.normal(0.0, size, value.shape).astype(np.float32)
         for name, value in weights.items()
     }
@@ -54,13 +62,16 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
         size: float = 0.1,
         lora: LoraSpec | None = None,
         on_hub: bool = True,
+        added_tokens: str = "",
+        vocab_size: int = VOCAB_SIZE,
     ) -> Path:
         root = tmp_path_factory.mktemp(f"{architecture}-run")
-        model_dir = build_tiny_model(root / "base", architecture)
+        model_dir = build_tiny_model(root / "base", architecture, vocab_size=vocab_size)
         build_tiny_tokenizer(model_dir, chat=chat)
         if on_hub:
             hub_spelling(model_dir)
-        lora = lora or LoraSpec(rank=4, alpha=8.0)
+        ids = load_tokenizer(model_dir, added_tokens).added_ids
+        lora = dataclasses.replace(lora or LoraSpec(rank=4, alpha=8.0), token_ids=ids)
         run = RunDirectory(root / "runs" / "notes")
         run.path.mkdir(parents=True)
         config = RunConfig(
@@ -70,7 +81,8 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
             generation=GenerationSettings(max_new_tokens=12),
         )
         config = dataclasses.replace(config, output=dataclasses.replace(config.output, engine=engine))
-        write_settings(run, config, BUILT_IN[template])
+        settings = LoraSettings(rank=lora.rank, alpha=lora.alpha, dora=lora.dora, added_tokens=added_tokens)
+        write_settings(run, dataclasses.replace(config, lora=settings), find_template(template))
         write_adapter(run.adapter, adapter_with_effect(model_dir, lora, size), lora, str(model_dir))
         environment = {"engine": engine, "device": {"compute_dtype": "float32"}}
         run.environment.write_text(json.dumps(environment), encoding="utf-8")

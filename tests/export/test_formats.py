@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-from common.errors import CheckpointError, DataError, ModelError, UsageError
+from common.engine import LoraSpec
+from common.errors import AdapterError, CheckpointError, DataError, ModelError, UsageError
 from common.export import catalogue, to_merged
 from common.export.export import CheckOptions, Exported, export_run
 from common.export.merge import MergedWeights
 from common.export.source import ExportOptions, ExportSource, open_source
 from common.export.tensor_files import STORED_NAMES, PlannedTensor, find_tensors, write_tensors
 from tests.export.conftest import MakeRun
+from tests.tiny_models import VOCAB_SIZE
 
 pytest.importorskip("torch")
 CHECK = CheckOptions(documents=2)
@@ -64,6 +66,37 @@ def test_mlx_adapter_in_plain_mlx_lm(make_run: MakeRun) -> None:
         "dropout": 0.0,
         "keys": [f"mlp.{leaf}_proj" for leaf in ("down", "gate", "up")] + [f"self_attn.{x}_proj" for x in "koqv"],
     }
+
+
+TOKENS = "<|prompter|>,<|assistant|>"
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "llama", "phi"])
+@pytest.mark.parametrize("name", ["peft", "merged"])
+def test_rows_of_added_tokens_are_in_the_export(make_run: MakeRun, architecture: str, name: str) -> None:
+    spare = {"vocab_size": VOCAB_SIZE + 64} if architecture == "phi" else {}  # Phi-2 has some; the others grow
+    made = export(make_run(architecture, template="turns", added_tokens=TOKENS, **spare), name, dtype="float32")
+    assert_same_as_run(made)
+    assert made.verification is not None
+    assert made.verification.logits.error < 1e-4
+    from common.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(made.path)
+    assert len(tokenizer.encode_markup("<|prompter|><|assistant|>")) == 2
+
+
+def test_rows_of_added_tokens_are_in_a_gguf_file(make_run: MakeRun) -> None:
+    pytest.importorskip("xllamacpp")
+    assert_same_as_run(export(make_run("llama", template="turns", added_tokens=TOKENS), "gguf", gguf_type="f16"))
+
+
+def test_mlx_lms_adapter_layout_refuses_what_it_cannot_hold(make_run: MakeRun) -> None:
+    with pytest.raises(AdapterError, match=r"DoRA's, which .* in another form; export --to merged"):
+        export_run(make_run("llama", lora=LoraSpec(rank=4, dora=True)), "mlx")
+    run = make_run("llama", template="turns", added_tokens=TOKENS)
+    with pytest.raises(AdapterError, match=r"no place; export --to merged"):
+        export_run(run, "mlx")
+    assert not list(run.glob("export/*"))
 
 
 def test_an_mlx_adapter_on_a_base_that_mlx_lm_misreads_is_refused(make_run: MakeRun) -> None:

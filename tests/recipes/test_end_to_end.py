@@ -13,8 +13,9 @@ from common.config import read_config
 from common.models import resolve_model
 from common.preparation import lora_spec
 from common.recipes.catalogue import recipe_settings
+from common.tokenizer import load_tokenizer
 from tests.recipes.write_ups import write_cnn_dailymail, write_finetome, write_oasst1, write_xsum
-from tests.tiny_models import build_tiny_model, build_tiny_tokenizer
+from tests.tiny_models import VOCAB_SIZE, build_tiny_model, build_tiny_tokenizer
 
 # recipe, engine it names, architecture of its model, its data set's columns
 CASES = [
@@ -24,6 +25,7 @@ CASES = [
     pytest.param("llama32-finetome", "cuda", "llama", write_finetome, marks=pytest.mark.slow),
     ("qwen-cnndm-mlx", "mlx", "qwen2", write_cnn_dailymail),
 ]
+SPARE = VOCAB_SIZE + 64  # rows that no token has yet, as in Phi-2 and Qwen2.5
 NAMES = ["phi2-xsum-t4", "phi2-xsum-nf4", "phi2-oasst1", "llama32-finetome", "qwen-cnndm-mlx"]
 # What a tiny model on a CPU needs otherwise: short texts, few steps, float32 where the recipe asks for a T4's float16.
 SMALL = ["--max-length", "192", "--max-summary-tokens", "64", "--max-new-tokens", "8", "--dtype", "float32",
@@ -36,7 +38,7 @@ def test_a_recipe_runs_from_prompt_to_report(tmp_path, monkeypatch, capsys, name
     monkeypatch.setenv("SUMKIT_SUPERVISOR", str(os.getppid()))  # train in this process, without a child
     recipe = recipe_settings(name)
     chat = architecture == "llama"  # the recipe's model is an instruct model
-    model = build_tiny_tokenizer(build_tiny_model(tmp_path / "model", architecture), chat=chat)
+    model = build_tiny_tokenizer(build_tiny_model(tmp_path / "model", architecture, vocab_size=SPARE), chat=chat)
     (tmp_path / "data").mkdir()
     data, directory = write_data(tmp_path / "data"), tmp_path / "run"
 
@@ -60,7 +62,9 @@ def test_a_recipe_runs_from_prompt_to_report(tmp_path, monkeypatch, capsys, name
         assert stored[part][key] == recipe[part][key], (part, key)
     config = read_config(directory / "config.yaml")
     trained = sum(value.size for value in read_adapter(directory / "adapter").weights.values())
-    assert trained == count_trainable(resolve_model(str(model)).shape, lora_spec(config))
+    tokenizer = load_tokenizer(model, config.lora.added_tokens)
+    assert len(tokenizer.added_ids) == (2 if name == "phi2-oasst1" else 0)
+    assert trained == count_trainable(resolve_model(str(model)).shape, lora_spec(config, tokenizer))
 
     results = summary["results"]
     assert results["engine"] == engine
@@ -86,7 +90,7 @@ def test_the_oasst1_recipe_previews_its_own_held_out_prompts_and_mixes_in_concis
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv("SUMKIT_SUPERVISOR", str(os.getppid()))
-    model = build_tiny_tokenizer(build_tiny_model(tmp_path / "model", "phi"))
+    model = build_tiny_tokenizer(build_tiny_model(tmp_path / "model", "phi", vocab_size=SPARE))
     (tmp_path / "data").mkdir()
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("What did the council say about the bridge?\nWhy is the release late?\n")
