@@ -1,7 +1,8 @@
 """sumkit's side of a training benchmark, in a process of its own: `python -m benchmarks.own_training SPEC.json`.
 
 SPEC has a `mode`. `train` makes optimizer steps over encoded rows as the training loop does, timed from the end of
-the warm-up to the end of the last step, and writes the adapter. `evaluate` gives the dev loss of adapters, whoever
+the warm-up to the end of the last step, and writes the adapter; `max_grad_norm` clips gradients (1 unless given, 0:
+no clipping). `evaluate` gives the dev loss of adapters, whoever
 trained them, by one engine in float32. The last line of stdout is a JSON object.
 """
 
@@ -20,7 +21,7 @@ from common.adapter import read_adapter, write_adapter
 from common.data.batching import build_step, evaluation_batches, plan_epoch
 from common.data.encode import encode_examples
 from common.data.prompts import PromptFormat
-from common.engine import Engine, EngineSpec, LoraSpec, load_engine
+from common.engine import Engine, EngineSpec, LoraSpec, OptimizerSpec, load_engine
 from common.types import IGNORED_LABEL, EncodedExample, Example
 
 
@@ -115,7 +116,7 @@ def _lora(spec: dict[str, Any]) -> LoraSpec:
 def _engine(spec: dict[str, Any], lora: LoraSpec, dtype: Any) -> Engine:
     built = EngineSpec(
         Path(spec["model"]), quantize="none", dtype=dtype, lora=lora, compile=spec.get("compile", False),
-        seed=spec["seed"],
+        optimizer=OptimizerSpec(max_grad_norm=spec.get("max_grad_norm", 1.0)), seed=spec["seed"],
     )  # fmt: skip
     return load_engine(spec["engine"], built)
 

@@ -5,7 +5,9 @@
 A random model of Qwen2's shape with Qwen2.5-0.5B's proportions, small enough for MLX's CPU backend: the output head
 keeps its 27.6 % of the matmul weights. Rows are DialogSum's, as SmolLM2's tokenizer cuts them, the ids folded into
 the small vocabulary, so that lengths are real and losses can fall. Every side runs in a process of its own, in turn:
-LoRA rank 16, scale 2, on all linear layers, float32, prompt masked, 16 rows an optimizer step (mlx-lm: 4 x 4).
+LoRA rank 16, scale 2, on all linear layers, float32, prompt masked, 16 rows an optimizer step (mlx-lm: 4 x 4). Equal
+on both sides: the first matrices, a constant learning rate, Adam (corrected for bias, no weight decay, no clipping of
+gradients, which mlx-lm does not have), and the rows, each seen once. What differs is in the result's notes.
 
 Timed: from the end of the first optimizer step to the end of the last one. Tokens: without padding. Memory: the peak
 of MLX's allocator in the timed part. Dev loss: both adapters by one evaluator, the torch engine in float32.
@@ -26,7 +28,7 @@ from benchmarks.own_training import write_rows
 from benchmarks.peer_environment import peer_python, peer_versions, run_side
 from benchmarks.record import RESULTS, ROOT, headline, median, write_result
 from benchmarks.scored_summaries import read_examples
-from common.adapter import lora_a_name, lora_b_name, write_adapter
+from common.adapter import adapted_linears, initial_adapter, lora_a_name, lora_b_name, write_adapter
 from common.architecture import read_shape
 from common.data.prompts import BUILT_IN, PromptFormat
 from common.engine import LoraSpec
@@ -39,6 +41,11 @@ HEAD_DIM, WIDENING = 64, 4864 / 896
 EXAMPLES, BATCH, ACCUMULATION = 16, 4, 4
 RANK, ALPHA, WARMUP = 16, 32, 1
 SIDES = ("sumkit", "mlx-lm")
+DIFFERENCES = (
+    "the trainers' own ways: a step holds 16 rows of nearly equal length in sumkit, four such groups of 4 in mlx-lm; "
+    "sumkit weighs every target token of a step alike, mlx-lm every micro-batch of 4 rows; mlx-lm's mask trains one "
+    "token of padding behind each row that is padded"
+)
 
 
 def main() -> None:
@@ -55,6 +62,8 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="sumkit with --compile (mlx-lm always compiles)")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
+    if options.rows % EXAMPLES:
+        parser.error(f"--rows {options.rows} is no multiple of {EXAMPLES}: mlx-lm would leave the last rows untrained")
     python = peer_python("mlx-lm", PINS)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -159,10 +168,13 @@ def train(side: str, turn: int, options: argparse.Namespace, folder: Path, model
                 "batch_size": EXAMPLES,
                 "micro_batch_tokens": options.micro_batch_tokens,
                 "compile": options.compile,
+                "max_grad_norm": 0.0,
             },
             folder,
         )
-    theirs = {**spec, "scale": ALPHA / RANK, "batch": BATCH, "accumulation": ACCUMULATION}
+    start = folder / "start.safetensors"
+    write_start(start, model, turn)
+    theirs = {**spec, "start": str(start), "scale": ALPHA / RANK, "batch": BATCH, "accumulation": ACCUMULATION}
     (folder / "spec.json").write_text(json.dumps(theirs), encoding="utf-8")
     worker = ROOT / "benchmarks" / "peers" / "mlx_lm_lora.py"
     result = run_side([python, worker, folder / "spec.json"], folder / "side.log", {"HF_HUB_OFFLINE": "1"})
@@ -174,6 +186,19 @@ def own(spec: dict[str, Any], folder: Path) -> dict[str, Any]:
     """sumkit's side in a process of its own."""
     (folder / "spec.json").write_text(json.dumps(spec), encoding="utf-8")
     return run_side([sys.executable, "-m", "benchmarks.own_training", folder / "spec.json"], folder / "side.log")
+
+
+def write_start(path: Path, model: Path, seed: int) -> None:
+    """sumkit's first matrices in mlx-lm's names and shapes."""
+    from safetensors.numpy import save_file
+
+    shape, lora = read_shape(model), LoraSpec(rank=RANK, alpha=ALPHA, seed=seed)
+    first = initial_adapter(shape, lora)
+    weights = {}
+    for linear in adapted_linears(shape, lora):
+        weights[f"{linear.path}.lora_a"] = np.ascontiguousarray(first[lora_a_name(linear.path)].T)
+        weights[f"{linear.path}.lora_b"] = np.ascontiguousarray(first[lora_b_name(linear.path)].T)
+    save_file(weights, str(path))
 
 
 def to_peft(directory: Path, model: Path) -> None:
@@ -214,6 +239,7 @@ def report(
         f"{ours['tokens_per_second'] / peer['tokens_per_second']:.2f} x tokens per second, "
         f"{ours['peak_training_bytes'] / peer['peak_training_bytes']:.2f} x peak memory, "
         f"dev loss {ours['dev_loss']:.4f} against {peer['dev_loss']:.4f} (untuned {dev['untuned']:.4f})",
+        DIFFERENCES,
         f"mlx-lm's environment: {peer_versions(python, ['mlx', 'mlx-lm'])}",
     ]
     for row in rows:

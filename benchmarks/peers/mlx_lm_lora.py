@@ -3,10 +3,10 @@
     PEER_PYTHON benchmarks/peers/mlx_lm_lora.py SPEC.json
 
 What `mlx_lm.lora --train --mask-prompt` runs, its functions called in its order; only the rows come tokenized, so that
-both sides train the same ids, and Adam is corrected for bias (its `optimizer_config`), as sumkit's is: uncorrected
-first steps are three times as large.
+both sides train the same ids, Adam is corrected for bias (its `optimizer_config`), as sumkit's is: uncorrected
+first steps are three times as large, and the matrices start as sumkit's do (the same distribution, the same draw).
 
-SPEC: model, rows (JSONL with input_ids and completion_mask), output (folder), seed,
+SPEC: model, rows (JSONL with input_ids and completion_mask), start (the first matrices), output (folder), seed,
 steps (optimizer steps, 0: one epoch), warmup, rank, scale, learning_rate, batch, accumulation. The last line of stdout
 is a JSON object. Real tokens are those of the batches that the trainer makes, without padding.
 """
@@ -75,6 +75,7 @@ def main() -> None:
     rows = Rows(spec["rows"])
     model.freeze()
     linear_to_lora_layers(model, -1, {"rank": spec["rank"], "scale": spec["scale"], "dropout": 0.0})
+    model.load_weights(spec["start"], strict=False)
     iterations = spec["steps"] * spec["accumulation"] or len(rows) // spec["batch"]
     folder = Path(spec["output"])
     folder.mkdir(parents=True, exist_ok=True)
