@@ -193,7 +193,7 @@ class TrainingLoop:
         learning_rate = self.schedule.at(step)
         began = time.perf_counter()
         try:
-            batches, sums = self.terms.weigh(self.engine, batches)
+            batches, sums = self.terms.weigh(self.engine, batches, step)
             before = time.perf_counter() - began
             stats = self.engine.step(batches, learning_rate)
             return dataclasses.replace(stats, seconds=stats.seconds + before), sums
@@ -214,18 +214,17 @@ class TrainingLoop:
         )
 
     def _account(self, stats: StepStats, examples: Sequence[EncodedExample], sums: dict[str, float]) -> None:
-        tokens = sum(len(item) for item in examples)
         gained = {
             "loss_sum": stats.loss_sum,
             "targets": stats.target_tokens,
-            "tokens": tokens,
+            "tokens": sum(len(item) for item in examples),
             "seconds": stats.seconds,
             **sums,
         }
         self.state = dataclasses.replace(
             self.state,
             step=self.state.step + 1,
-            tokens=self.state.tokens + tokens,
+            tokens=self.state.tokens + int(gained["tokens"]),
             target_tokens=self.state.target_tokens + stats.target_tokens,
             skipped_steps=self.state.skipped_steps + int(stats.skipped),
             seconds=self.state.seconds + stats.seconds,

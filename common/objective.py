@@ -20,8 +20,8 @@ class Objective(Protocol):
     def sequences(self, items: Sequence[EncodedExample]) -> Sequence[EncodedExample]:
         """The sequences that go through the model for a step's items."""
 
-    def weigh(self, engine: Engine, batches: list[Batch]) -> tuple[list[Batch], dict[str, float]]:
-        """The step's micro-batches with the weights to train on, and sums (over the step) for the log."""
+    def weigh(self, engine: Engine, batches: list[Batch], step: int) -> tuple[list[Batch], dict[str, float]]:
+        """The micro-batches to train on in the 0-based step, weights and all, and sums (over the step) for the log."""
 
     def evaluate(self, engine: Engine) -> dict[str, float]:
         """Values on dev data by name, `dev_loss` among them; empty where there is no dev data."""
@@ -39,7 +39,7 @@ class Likelihood:
     def sequences(self, items: Sequence[EncodedExample]) -> Sequence[EncodedExample]:
         return items
 
-    def weigh(self, engine: Engine, batches: list[Batch]) -> tuple[list[Batch], dict[str, float]]:
+    def weigh(self, engine: Engine, batches: list[Batch], step: int) -> tuple[list[Batch], dict[str, float]]:
         return batches, {}
 
     def evaluate(self, engine: Engine) -> dict[str, float]:

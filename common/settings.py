@@ -169,15 +169,20 @@ class OutputSettings:
 
 @dataclass(frozen=True)
 class AlignSettings:
-    """Training on preferences (`sumkit align`): where pairs come from and how strongly they pull."""
+    """Training on preferences (`sumkit align`): where they come from and how strongly they pull."""
 
+    method: Literal["dpo", "grpo"] = setting(
+        "dpo", "Learn from pairs of the best and worst sample (dpo), or from every sample as training goes on (grpo)."
+    )
     start: str = setting("", "Run that alignment started from; empty for a run that was not aligned.")
     ratings: str = setting("", "File of choices and ratings (sumkit serve writes it) in place of the model's samples.")
-    pair_documents: Positive = setting(400, "Training documents that the model summarizes to make pairs.")
-    pair_dev_documents: NonNegative = setting(50, "Dev documents it summarizes to make dev pairs.")
-    samples: Annotated[int, Ge(2)] = setting(4, "Summaries sampled of each document; the best and the worst pair up.")
-    sampling_temperature: Annotated[float, Gt(0)] = setting(0.8, "Temperature of that sampling.")
-    sampling_top_p: Annotated[float, Gt(0), Le(1)] = setting(0.95, "Share of probability that is sampled from.")
+    pair_documents: Positive = setting(400, "Training documents that the model summarizes to learn from.")
+    pair_dev_documents: NonNegative = setting(50, "Dev documents it summarizes to measure by.")
+    samples: Annotated[int, Ge(2)] = setting(4, "Summaries sampled of each document.")
+    sampling_temperature: Annotated[float, Gt(0)] = setting(0.8, "Temperature of that sampling for pairs; grpo's is 1.")
+    sampling_top_p: Annotated[float, Gt(0), Le(1)] = setting(
+        0.95, "Share of probability that is sampled from for pairs; grpo's is 1."
+    )
     target_words: NonNegative = setting(0, "Words up to which a summary is not too long (0: the references' median).")
     length_weight: Annotated[float, Ge(0)] = setting(0.5, "Score lost by a summary twice as long as that.")
     support_weight: Annotated[float, Ge(0)] = setting(
@@ -185,6 +190,7 @@ class AlignSettings:
     )
     pair_margin: Annotated[float, Gt(0)] = setting(0.05, "Least difference in score (0 to 1) that makes a pair.")
     beta: Annotated[float, Gt(0)] = setting(0.1, "How strongly the tuned model is held to the reference (DPO's beta).")
+    kl_weight: Annotated[float, Ge(0)] = setting(0.04, "How strongly grpo holds the model to the reference; 0: not.")
     sft_weight: Annotated[float, Ge(0)] = setting(0.0, "Weight of an ordinary loss on the better summaries beside it.")
     reference: Literal["start", "untuned"] = setting("start", "The reference: the run as it was, or the untuned model.")
 

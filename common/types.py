@@ -128,11 +128,12 @@ class EvalStats:
 
 @dataclass(frozen=True)
 class Generation:
-    """Generated token ids (the stop token not included) and why generation stopped."""
+    """Generated token ids (the stop token not included), why generation stopped, and at which token if at one."""
 
     tokens: tuple[int, ...]
     stop_reason: StopReason
     error: str = ""
+    stop_token: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

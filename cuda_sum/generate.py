@@ -138,7 +138,7 @@ def _generate_group(
             if token == NOT_A_NUMBER:
                 result = Generation(tuple(texts[index]), "error", NOT_FINITE)
             elif token in stop:
-                result = Generation(tuple(texts[index]), "eos")
+                result = Generation(tuple(texts[index]), "eos", stop_token=token)
             else:
                 texts[index].append(token)
                 grown(index, token)
@@ -248,7 +248,8 @@ def _beam_group(
         end = next((place for place, token in enumerate(row) if token in stop), None)
         for token in row[:end]:
             grown(index, token)
-        done(index, Generation(tuple(row[:end]), "length" if end is None else "eos"))
+        last = None if end is None else row[end]
+        done(index, Generation(tuple(row[:end]), "length" if end is None else "eos", stop_token=last))
 
 
 @contextmanager

@@ -144,7 +144,7 @@ def _generate_group(
             if token == NOT_A_NUMBER:
                 result = Generation(tuple(texts[index]), "error", "the model's logits became NaN or infinite")
             elif token in stop:
-                result = Generation(tuple(texts[index]), "eos")
+                result = Generation(tuple(texts[index]), "eos", stop_token=token)
             else:
                 texts[index].append(token)
                 grown(index, token)

@@ -97,7 +97,7 @@ class Preference:
     def sequences(self, items: Sequence[EncodedExample]) -> Sequence[EncodedExample]:
         return sequences_of(items)
 
-    def weigh(self, engine: Engine, batches: list[Batch]) -> tuple[list[Batch], dict[str, float]]:
+    def weigh(self, engine: Engine, batches: list[Batch], step: int) -> tuple[list[Batch], dict[str, float]]:
         logp = log_probabilities(engine, batches)
         pairs = sorted({name.rsplit(" (", 1)[0] for name in logp})
         margins = pair_margins(logp, self.reference, pairs)

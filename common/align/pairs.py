@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from common.align.dpo import EncodedPair, encoded_pair
+from common.align.sampling import sample_summaries
 from common.align.scoring import Reward
 from common.data.encode import join
 from common.data.prompts import PromptFormat
@@ -64,28 +65,21 @@ def sampled_pairs(
     form: PromptFormat,
     examples: Sequence[Example],
     spec: GenerationSpec,
-    samples: int,
+    count: int,
     reward: Reward,
     margin: float,
 ) -> tuple[list[Pair], SamplingReport]:
-    """The best and the worst of `samples` summaries of each example, where their scores differ by `margin` or more.
+    """The best and the worst of `count` summaries of each example, where their scores differ by `margin` or more.
 
     A summary that ran into the length limit is never the better one. In order of the examples.
     """
-    prompts = [prompt.tokens for prompt in form.example_prompts(examples, spec.max_new_tokens)]
-    with Progress(len(prompts) * samples, "sampling") as progress:
-        generations = engine.generate(
-            [prompt for prompt in prompts for _ in range(samples)], spec, lambda index, generation: progress.advance()
-        )
-    texts = [form.tokenizer.decode(generation.tokens) for generation in generations]
-    scores = reward.score(texts, [example for example in examples for _ in range(samples)])
+    with Progress(len(examples) * count, "sampling") as progress:
+        samples = sample_summaries(engine, form, examples, spec, count, reward, lambda *_: progress.advance())
+    texts, scores, generations = samples.texts, samples.scores, samples.generations
     pairs: list[Pair] = []
     similar = unended = 0
     for place, example in enumerate(examples):
-        mine = [
-            index for index in range(place * samples, (place + 1) * samples)
-            if texts[index] and generations[index].stop_reason != "error"
-        ]  # fmt: skip
+        mine = [index for index in samples.of(place) if texts[index] and generations[index].stop_reason != "error"]
         ended = [index for index in mine if generations[index].stop_reason == "eos"]
         if not ended:
             unended += 1

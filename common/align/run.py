@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.adapter import StoredAdapter, read_adapter, write_adapter
 from common.align.dpo import EncodedPair, Preference, dev_batches, reference_log_probabilities, sequences_of
+from common.align.grpo import GroupRelative, encode_references
 from common.align.pairs import Pair, encode_pairs, mean_words, rated_pairs, read_pairs, sampled_pairs, write_pairs
 from common.align.scoring import Reward, typical_words
 from common.config import read_config
@@ -25,6 +27,7 @@ from common.files import write_atomically, write_json
 from common.lock import RunLock
 from common.loop import StepPlan, TrainingLoop
 from common.models import resolve_model
+from common.objective import Objective
 from common.preparation import Prepared, engine_spec, fingerprint_of, generation_spec, lora_spec, subset
 from common.progress import note
 from common.rundir import RunDirectory, open_run, prompt_format, write_environment, write_settings
@@ -32,7 +35,7 @@ from common.settings import RunConfig
 from common.signals import SignalCatcher
 from common.tokenizer import load_tokenizer
 from common.training import Finished, environment_of, find_state, make_hooks, refuse_changes, restore_newest
-from common.types import Batch
+from common.types import Batch, EncodedExample, Example
 
 PAIRS, REFERENCE = "pairs.jsonl", "reference.json"
 
@@ -74,6 +77,8 @@ def _open_source(config: RunConfig) -> Source:
         raise CheckpointError(
             f"{start.path} has no adapter yet; finish training with `sumkit train --resume --run {start.path}`"
         )
+    if config.align.method == "grpo" and (config.align.ratings or config.align.sft_weight):
+        raise ConfigError("grpo learns from its own samples alone: leave out --ratings and --sft-weight, or use dpo")
     if config.lora.dropout:
         raise ConfigError(f"lora.dropout = {config.lora.dropout}: alignment compares exact probabilities; use 0")
     splits = load_splits(config.data, config.training.seed)
@@ -100,15 +105,12 @@ def _align_locked(run: RunDirectory, source: Source, config: RunConfig, name: En
     )
     write_environment(run, environment_of(engine, prepared, engine.trainable_parameters))
     with SignalCatcher() as signals:
-        pairs = _pairs(run, source, engine)
-        form, limit = prepared.prompt_format, config.generation.max_new_tokens
-        encoded = {split: encode_pairs(part, form, limit, split) for split, part in pairs.items()}
-        objective = _objective(run, config, engine, encoded, prepared.tokenizer.pad_id)
+        train_set, objective = _rewarded(source) if config.align.method == "grpo" else _preferred(run, source, engine)
         state, best = restore_newest(run, engine)
-        plan = StepPlan(encoded["train"], config)
+        plan = StepPlan(train_set, config)
         note(f"{plan.total_steps} steps in all, starting after step {state.step}; run directory {run.path}")
         hooks = make_hooks(engine, prepared, config, run, signals)
-        sets = (encoded["train"], encoded["dev"], prepared.tokenizer.pad_id)
+        sets = (train_set, (), prepared.tokenizer.pad_id)
         end, chosen = TrainingLoop(engine, run, config, lora, *sets, state, best, hooks, objective=objective).run_all()
     write_atomically(run.adapter, lambda aside: write_adapter(aside, chosen, lora, prepared.model.source))
     write_json(run.finished_marker, {"state": dataclasses.asdict(end)})
@@ -145,22 +147,14 @@ def _pairs(run: RunDirectory, source: Source, engine: Engine) -> dict[str, list[
 def _sampled(source: Source, engine: Engine) -> dict[str, list[Pair]]:
     prepared = source.prepared
     config, settings = prepared.config, prepared.config.align
-    seed = config.training.seed
-    train = subset(prepared.splits.train, settings.pair_documents, seed)
-    reward = Reward(
-        settings.target_words or typical_words(prepared.splits.train), settings.length_weight, settings.support_weight
-    )
-    note(
-        f"reward: ROUGE, less {reward.length_weight} for each {reward.target_words} words beyond "
-        f"{reward.target_words}, less {reward.support_weight} for each unsupported claim"
-    )
+    train, dev = _documents(source)
+    reward = _reward(source)
     spec = dataclasses.replace(
         generation_spec(config, prepared.prompt_format.eos_ids),
         beams=1,
         temperature=settings.sampling_temperature,
         top_p=settings.sampling_top_p,
     )
-    dev = subset(prepared.dev_examples, settings.pair_dev_documents, seed) if settings.pair_dev_documents else []
     pairs: dict[str, list[Pair]] = {"train": [], "dev": []}
     for split, examples in (("train", train), ("dev", dev)):
         if examples:
@@ -169,6 +163,55 @@ def _sampled(source: Source, engine: Engine) -> dict[str, list[Pair]]:
             )
             note(f"{split}: {report.line()}")
     return pairs
+
+
+def _documents(source: Source) -> tuple[Sequence[Example], Sequence[Example]]:
+    """The training and dev documents that the model summarizes."""
+    prepared, settings = source.prepared, source.prepared.config.align
+    seed = prepared.config.training.seed
+    train = subset(prepared.splits.train, settings.pair_documents, seed)
+    return train, subset(
+        prepared.dev_examples, settings.pair_dev_documents, seed
+    ) if settings.pair_dev_documents else []
+
+
+def _reward(source: Source) -> Reward:
+    settings = source.prepared.config.align
+    words = settings.target_words or typical_words(source.prepared.splits.train)
+    note(
+        f"reward: ROUGE, less {settings.length_weight} for each {words} words beyond {words}, less "
+        f"{settings.support_weight} for each unsupported claim"
+    )
+    return Reward(words, settings.length_weight, settings.support_weight)
+
+
+def _preferred(run: RunDirectory, source: Source, engine: Engine) -> tuple[Sequence[EncodedExample], Objective]:
+    """Pairs to train on and the DPO objective."""
+    prepared, config = source.prepared, source.prepared.config
+    form, limit = prepared.prompt_format, config.generation.max_new_tokens
+    encoded = {split: encode_pairs(part, form, limit, split) for split, part in _pairs(run, source, engine).items()}
+    return encoded["train"], _objective(run, config, engine, encoded, prepared.tokenizer.pad_id)
+
+
+def _rewarded(source: Source) -> tuple[Sequence[EncodedExample], Objective]:
+    """Documents to sample summaries of and the GRPO objective."""
+    prepared, config = source.prepared, source.prepared.config
+    settings, form = config.align, prepared.prompt_format
+    train, dev = _documents(source)
+    encoded = encode_references(train, form, config.generation.max_new_tokens)
+    objective = GroupRelative(
+        {item.id: example for item, example in zip(encoded, train, strict=True)},
+        form,
+        generation_spec(config, form.eos_ids),
+        settings.samples,
+        _reward(source),
+        settings.kl_weight,
+        source.adapter.weights if settings.reference == "start" else None,
+        dev,
+        config.training.micro_batch_tokens,
+        prepared.tokenizer.pad_id,
+    )
+    return encoded, objective
 
 
 def _objective(

@@ -46,14 +46,16 @@ def command(start: Path, resume: bool, as_json: bool, **flags: Any) -> int:
 
     Samples several summaries of training documents from RUN, ranks them (ROUGE against the reference, less a penalty
     for length beyond a target and for numbers and names that the document does not hold), and trains the adapter
-    further on pairs of the best and the worst (DPO); or on people's own choices with --ratings. Settings are RUN's
-    unless given. The result is a run of its own, scored beside RUN.
+    further on pairs of the best and the worst (DPO); or on people's own choices with --ratings. With --method grpo
+    every step samples anew and learns from all samples' scores. Settings are RUN's unless given. The result is a run
+    of its own, scored beside RUN.
 
     \b
     Examples:
       sumkit align runs/notes
       sumkit align runs/notes --target-words 20 --length-weight 1 --run runs/notes-short
       sumkit align runs/notes --ratings ratings.jsonl --beta 0.2
+      sumkit align runs/notes --method grpo --samples 8
       sumkit align runs/notes --run runs/notes-short --resume
     """
     from common.align.journey import launch

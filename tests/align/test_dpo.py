@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from common.adapter import write_adapter
 from common.align.dpo import (
     EncodedPair,
     Preference,
@@ -26,6 +23,7 @@ from common.engine import Engine
 from common.loop import Hooks, TrainingLoop
 from common.rundir import RunDirectory
 from common.types import TrainState
+from tests.align.cases import Peft
 from tests.contract.cases import ENGINES, LORA, build_exact, largest_difference, random_adapter
 from tests.tiny_models import VOCAB_SIZE, build_tiny_model
 
@@ -67,35 +65,8 @@ def objective(engine: Engine, untuned: bool = True, sft_weight: float = 0.0, bat
 
 def our_step(engine: Engine, terms: Preference, micro_batch_tokens: int = 4096) -> tuple[float, dict[str, np.ndarray]]:
     """Loss and gradient as the loop gets them, the gradient by PEFT name."""
-    batches, sums = terms.weigh(engine, build_step(terms.sequences(PAIRS), micro_batch_tokens, 0))
+    batches, sums = terms.weigh(engine, build_step(terms.sequences(PAIRS), micro_batch_tokens, 0), 0)
     return sums["preference_loss_sum"] / sums["pairs"], engine.gradients(batches)
-
-
-class Peft:
-    """The same model and adapter in transformers and PEFT, with the formula written out."""
-
-    def __init__(self, engine: Engine, model_dir: Path, directory: Path) -> None:
-        import torch
-        from peft import PeftModel
-        from transformers import AutoModelForCausalLM
-
-        write_adapter(directory, engine.adapter(), LORA, str(model_dir))
-        base = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
-        self.model: Any = PeftModel.from_pretrained(base, str(directory), is_trainable=True).eval()
-
-    def log_probability(self, tokens: Sequence[int], targets: int) -> Any:
-        import torch
-
-        ids = torch.tensor([list(map(int, tokens))])
-        logp = torch.log_softmax(self.model(ids).logits[0, :-1], -1)
-        return logp.gather(1, ids[0, 1:, None])[-targets:, 0].sum()
-
-    def gradients(self) -> dict[str, np.ndarray]:
-        return {
-            name.replace(".default", ""): parameter.grad.numpy()
-            for name, parameter in self.model.named_parameters()
-            if parameter.grad is not None
-        }
 
 
 def lengths(pair: EncodedPair) -> tuple[int, int]:
@@ -188,7 +159,7 @@ def test_before_the_first_step_loss_is_log_2_and_a_step_lowers_it(engine: Engine
     assert value["dev_loss"] == pytest.approx(np.log(2), abs=1e-6)
     assert value["dev_preferred"] == 0.0
     for _ in range(3):
-        batches, _ = terms.weigh(engine, build_step(terms.sequences(PAIRS), 4096, 0))
+        batches, _ = terms.weigh(engine, build_step(terms.sequences(PAIRS), 4096, 0), 0)
         engine.step(batches, 1e-2)
     after = terms.evaluate(engine)
     assert after["dev_loss"] < np.log(2) - 0.05

@@ -83,6 +83,25 @@ def test_an_aligned_run_resumes_bit_for_bit_and_prefers_what_people_did(
         align_run(settings(start, ratings, fresh, beta=0.5), fresh, resume=True)
 
 
+def test_a_run_aligned_by_its_samples_rewards_resumes_bit_for_bit(tmp_path: Path, start: Path) -> None:
+    whole = tmp_path / "whole"
+    changes = {"method": "grpo", "pair_documents": 10, "pair_dev_documents": 3, "samples": 3, "steps": 5}
+    align_run(settings(start, None, whole, **changes), whole, resume=False)
+    metrics = RunDirectory(whole).read_metrics()
+    assert sorted(row["samples"] for row in metrics[:3]) == [2 * 3, 4 * 3, 4 * 3]
+    assert all(row["loss"] == -row["reward"] for row in metrics)
+    assert metrics[-1]["dev_loss"] == -metrics[-1]["dev_reward"]
+    assert metrics[0]["divergence"] >= 0.0
+    before, after = read_adapter(start / "adapter"), read_adapter(whole / "adapter")
+    assert any(not np.array_equal(before.weights[name], after.weights[name]) for name in before.weights)
+    resumed = cut_after(whole, 4, tmp_path / "resumed")
+    align_run(settings(start, None, resumed, **changes), resumed, resume=True)
+    assert_same_run(whole, resumed)
+    changed = cut_after(whole, 4, tmp_path / "changed")
+    with pytest.raises(CheckpointError, match=r"align\.kl_weight"):
+        align_run(settings(start, None, changed, **changes, kl_weight=0.5), changed, resume=True)
+
+
 def test_in_bfloat16_too_policy_and_reference_agree_before_the_first_step(
     tmp_path: Path, start: Path, ratings: Path
 ) -> None:
@@ -103,6 +122,8 @@ def test_samples_that_never_end_make_no_pair_and_that_is_said(tmp_path: Path, st
 def test_what_cannot_be_aligned_is_refused(tmp_path: Path, start: Path, ratings: Path) -> None:
     with pytest.raises(ConfigError, match=r"lora\.dropout"):
         align_run(settings(start, ratings, tmp_path / "a", dropout=0.1), tmp_path / "a", resume=False)
+    with pytest.raises(ConfigError, match="leave out --ratings"):
+        align_run(settings(start, ratings, tmp_path / "c", method="grpo"), tmp_path / "c", resume=False)
     shutil.rmtree(start / "adapter")
     with pytest.raises(CheckpointError, match="has no adapter yet"):
         align_run(settings(start, ratings, tmp_path / "b"), tmp_path / "b", resume=False)
