@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,27 +13,39 @@ from common.adapter import read_adapter
 from tests.reliability.conftest import comparable_metrics
 
 
-@pytest.mark.slow
-def test_two_processes_as_torchrun_starts_them_make_one_run(tmp_path, tiny_model, tiny_data):
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
 
-    def start(run, **launched):
-        arguments = ["--data", tiny_data, "--model", tiny_model, "--run", run, "--steps", 3, "--max-length", 192,
-                     "--batch-size", 4, "--save-every", 1, "--quantize", "none", "--test-limit", 2,
-                     "--base-template", "same", "--max-new-tokens", 4, "--dtype", "float32",
+
+def launcher(engine: str, directory: Path) -> list[str]:
+    """What starts two processes on one machine, as docs/linux.md says."""
+    if engine == "cuda":
+        return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--"]
+    script = str(Path(sys.executable).parent / "mlx.launch")
+    processes = ["-n", "2", "--backend", "ring", "-p", str(free_port()), "--cwd", str(directory)]
+    return [script, *processes, "--", sys.executable, "-m"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["cuda", "mlx"])
+def test_two_processes_as_the_launcher_starts_them_make_one_run(engine, tmp_path, tiny_model, tiny_data):
+    root = Path(__file__).parents[2]
+
+    def train(run: str, command: list[str]) -> None:
+        arguments = [f"{engine}_sum.train", "--data", tiny_data, "--model", tiny_model, "--run", tmp_path / run,
+                     "--steps", 3, "--max-length", 192, "--batch-size", 4, "--save-every", 1, "--quantize", "none",
+                     "--test-limit", 2, "--base-template", "same", "--max-new-tokens", 4, "--dtype", "float32",
                      "--micro-batch-tokens", 256]  # fmt: skip
-        command = [sys.executable, "-m", "cuda_sum.train", *map(str, arguments)]
-        return subprocess.Popen(command, env={**os.environ, **launched}, stderr=subprocess.PIPE, text=True)
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [*command, *map(str, arguments)], cwd=root, env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
 
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    ranks = [start(tmp_path / "two", RANK=str(rank), LOCAL_RANK=str(rank), **shared) for rank in range(2)]
-    said = [process.communicate(timeout=300)[1] for process in ranks]
-    assert [process.returncode for process in ranks] == [0, 0], "\n".join(said)
-    alone = start(tmp_path / "one")
-    assert alone.communicate(timeout=300)[1] is not None
-    assert alone.returncode == 0
+    train("two", launcher(engine, root))
+    train("one", [sys.executable, "-m"])
     two, one = comparable_metrics(tmp_path / "two"), comparable_metrics(tmp_path / "one")
     assert [row["step"] for row in two] == [1, 2, 3]
     for row, other in zip(two, one, strict=True):
