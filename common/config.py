@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError
+from common.files import write_text
 from common.nearest import nearest
 from common.settings import RunConfig
 
@@ -150,10 +151,10 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
 
 
 def write_yaml(config: RunConfig, path: Path) -> None:
-    """Write every resolved setting as YAML that `load_yaml` and `resolve` read back to an equal config."""
+    """Write every resolved setting, atomically, as YAML that `load_yaml` and `resolve` read back to an equal config."""
     import yaml
 
-    path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_text(path, yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True))
 
 
 def read_config(path: Path) -> RunConfig:

@@ -18,12 +18,17 @@ from common.errors import CheckpointError
 AGAIN = "try again (a training run goes on with --resume)"
 PARTIAL, REPLACED = ".partial", ".old"
 FULL = (errno.ENOSPC, errno.EDQUOT)
+SMALLEST_ROOM = 4096  # bytes, one block: what a short line needs on a disk that is full
 GONE = (errno.ENOENT, errno.ENOTCONN, errno.ESTALE, errno.EIO, errno.ENODEV, errno.ENXIO)
 
 
 def write_text(path: Path, text: str) -> None:
     """Replace a text file atomically. Raises CheckpointError naming path, reason and remedy."""
-    data = text.encode("utf-8")
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace a file atomically. Raises CheckpointError naming path, reason and remedy."""
     write_atomically(path, lambda aside: aside.write_bytes(data), len(data))
 
 
@@ -94,9 +99,10 @@ def disk_error(path: Path, error: Exception, needed_bytes: int = 0) -> Checkpoin
     if not number and free is not None and free < max(needed_bytes, 1 << 20):
         number = errno.ENOSPC  # MLX says only that it could not write
     reason = os.strerror(number) if number else str(error)
-    needed = f"about {megabytes(needed_bytes)} are needed" if needed_bytes else ""
+    needed = f"about {size(needed_bytes)} are needed" if needed_bytes else ""
     if number in FULL:
-        there = f"{megabytes(free)} are free there" if free is not None else ""
+        needed = needed or f"at least {size(SMALLEST_ROOM)} are needed"
+        there = f"{size(free)} are free there" if free is not None else ""
         room = ", ".join(part for part in (needed, there) if part)
         remedy = f"{room}; free some space or raise the quota, then {AGAIN}"
     elif number == errno.EFBIG:
@@ -124,9 +130,9 @@ def free_bytes(path: Path) -> int | None:
     return None
 
 
-def megabytes(count: int) -> str:
-    """`12.3 MB`: bytes for a person."""
-    return f"{count / 1e6:.1f} MB"
+def size(count: int) -> str:
+    """`12.3 MB`, `4 kB`: bytes for a person."""
+    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{-(-count // 1000)} kB"
 
 
 def _named_number(error: Exception) -> int:

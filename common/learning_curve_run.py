@@ -15,7 +15,6 @@ from common.budget.learning_curve import MINIMUM_SIZES
 from common.config import write_yaml
 from common.data.sources import load_splits
 from common.errors import DataError
-from common.files import write_atomically
 from common.progress import note
 from common.settings import RunConfig
 from common.training import train_run
@@ -51,7 +50,7 @@ def train_learning_curve(
     sizes = subset_sizes(available)
     points: list[tuple[int, float]] = []
     path.mkdir(parents=True, exist_ok=True)
-    write_atomically(path / SETTINGS_FILE, lambda aside: write_yaml(config, aside))
+    write_yaml(config, path / SETTINGS_FILE)
     for number, size in enumerate(sizes, 1):
         note(f"learning curve: {size} examples ({number} of {len(sizes)})")
         finished = train_run(_with_examples(config, size), path / f"n-{size}", resume, config.output.engine, adapt)

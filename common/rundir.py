@@ -18,7 +18,7 @@ from typing import Any
 from common import config as configuration
 from common.data.prompts import PromptFormat, Template, read_template, write_template
 from common.errors import CheckpointError, ConfigError
-from common.files import disk_error, sync_tree, write_atomically, write_json, write_text
+from common.files import disk_error, sync_tree, write_json, write_text
 from common.settings import RunConfig
 from common.tokenizer import TextTokenizer
 from common.version import VERSION
@@ -127,8 +127,8 @@ def _json_rows(path: Path) -> list[dict[str, Any]]:
 
 def write_settings(run: RunDirectory, config: RunConfig, template: Template) -> None:
     """Write config.yaml and template.yaml."""
-    write_atomically(run.config, lambda path: configuration.write_yaml(config, path))
-    write_atomically(run.template, lambda path: write_template(template, path))
+    configuration.write_yaml(config, run.config)
+    write_template(template, run.template)
 
 
 def write_environment(run: RunDirectory, facts: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ from common.engine import (
     load_engine,
 )
 from common.errors import CheckpointError
-from common.files import finish_interrupted, free_bytes, megabytes, remove, write_atomically, write_json
+from common.files import finish_interrupted, free_bytes, remove, size, write_atomically, write_json
 from common.lock import RunLock
 from common.loop import Hooks, StepPlan, TrainingLoop
 from common.preparation import Prepared, engine_spec, generation_spec, lora_spec, prepare
@@ -207,7 +207,7 @@ def warn_of_little_room(run: RunDirectory, trainable: int, config: RunConfig) ->
     needed = checkpoint_bytes(trainable) * (config.output.keep_checkpoints + 1) + 4 * trainable
     free = free_bytes(run.config)
     if free is not None and free < needed:
-        note(f"warning: {run.path}: checkpoints may take {megabytes(needed)}, {megabytes(free)} are free there")
+        note(f"warning: {run.path}: checkpoints may take {size(needed)}, {size(free)} are free there")
 
 
 def environment_of(engine: Engine, prepared: Prepared, trainable: int) -> dict[str, Any]:

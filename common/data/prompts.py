@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from common.data.chat import ChatFormat
 from common.errors import ConfigError
+from common.files import write_text
 from common.nearest import did_you_mean
 from common.tokenizer import TextTokenizer
 from common.types import Example
@@ -108,10 +109,10 @@ def read_template(path: Path) -> Template:
 
 
 def write_template(template: Template, path: Path) -> None:
-    """Write a template as YAML that `read_template` reads back to an equal one."""
+    """Write a template, atomically, as YAML that `read_template` reads back to an equal one."""
     import yaml
 
-    path.write_text(yaml.safe_dump(asdict(template), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_text(path, yaml.safe_dump(asdict(template), sort_keys=False, allow_unicode=True))
 
 
 def automatic_template(tokenizer: TextTokenizer, model_name: str, conversations: bool = False) -> str:

@@ -75,7 +75,7 @@ def write_part(
             np.save(aside / f"{name}.npy", array)
         (aside / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
-    write_atomically(part_path(directory, number), write)
+    write_atomically(part_path(directory, number), write, sum(array.nbytes for array in arrays.values()))
 
 
 def _trained(example: EncodedExample) -> np.ndarray:

@@ -6,6 +6,7 @@ import io
 import re
 from pathlib import Path
 
+from common.files import write_bytes
 from common.report.plot_style import COLOURS, Plot, style
 
 PNG_DPI = 160
@@ -17,9 +18,11 @@ _DROPPED = re.compile(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?
 
 
 def save_png(plot: Plot, path: Path) -> None:
-    """Write the figure on a light background, 160 dots an inch."""
+    """Write the figure, atomically, on a light background, 160 dots an inch."""
+    buffer = io.BytesIO()
     with style():
-        plot.figure.savefig(path, format="png", dpi=PNG_DPI, metadata={"Software": None})
+        plot.figure.savefig(buffer, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    write_bytes(path, buffer.getvalue())
 
 
 def inline_svg(plot: Plot) -> str:

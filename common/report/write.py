@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from common.files import finish_interrupted, write_atomically, write_text
+from common.files import finish_interrupted, write_text
 from common.report.content import ReportContent, gather
 from common.report.drawing import save_png
 from common.report.html import render_html
 from common.report.markdown import render_markdown
-from common.report.plot_style import Plot
 from common.report.samples import sample_text
 
 
@@ -40,10 +38,6 @@ def write_files(content: ReportContent, markdown: bool = False) -> list[Path]:
         write_text(written[-1], sample_text(content))
     for plot in content.plots:
         written.append(plots / f"{plot.name}.png")
-        write_atomically(written[-1], _png_writer(plot))
+        save_png(plot, written[-1])
     write_text(page, render_html(content))
     return [page, *written]
-
-
-def _png_writer(plot: Plot) -> Callable[[Path], None]:
-    return lambda path: save_png(plot, path)

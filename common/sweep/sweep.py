@@ -19,7 +19,7 @@ from typing import Any
 
 from common import config as configuration
 from common.errors import CheckpointError, ConfigError, SumkitError
-from common.files import write_atomically, write_json
+from common.files import write_json, write_text
 from common.lock import RunLock
 from common.progress import note
 from common.rundir import RunDirectory, environment_facts
@@ -121,7 +121,7 @@ def _claim(plan: SweepPlan, path: Path, resume: bool) -> None:
     """Write the definition, or compare it with the one that is there."""
     file, wanted = path / DEFINITION, plan.definition()
     if not file.is_file():
-        write_atomically(file, lambda aside: aside.write_text(_yaml(wanted), encoding="utf-8"))
+        write_text(file, _yaml(wanted))
         return
     if not resume:
         raise CheckpointError(f"{path} already holds a sweep; add --resume to continue it, or choose another --run")
@@ -235,5 +235,5 @@ def _write(plan: SweepPlan, path: Path, results: dict[str, Any]) -> None:
     best = next(trial for trial in plan.trials if trial.name == results["best"]["name"])
     values = configuration.to_dict(trial_config(plan.base, best, path))
     del values["output"]
-    write_atomically(path / "best.yaml", lambda aside: aside.write_text(_yaml(values), encoding="utf-8"))
+    write_text(path / "best.yaml", _yaml(values))
     save_plot(results, path / "plots" / "sweep.png")
