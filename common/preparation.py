@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from common.architecture import ModelShape
 from common.data.encode import EncodeReport, encode_examples
 from common.data.mixing import mixed_examples
 from common.data.prompts import PromptFormat, Template, automatic_template, find_template
@@ -22,7 +23,7 @@ from common.models import LocalModel, cache_directory, resolve_model
 from common.rundir import prompt_format
 from common.settings import RunConfig
 from common.supervise import process_rank
-from common.tokenizer import TextTokenizer, load_tokenizer
+from common.tokenizer import TextTokenizer, added_names, load_tokenizer
 from common.types import EncodedExample, Example
 
 
@@ -58,6 +59,12 @@ def lora_spec(config: RunConfig, tokenizer: TextTokenizer | None = None) -> Lora
         token_ids=tokenizer.added_ids if tokenizer else (),
         seed=config.training.seed,
     )
+
+
+def planned_lora(config: RunConfig, shape: ModelShape) -> LoraSpec:
+    """`lora_spec` for counting, without a tokenizer: as many rows of added tokens, under ids that the model has."""
+    count = len(added_names(config.lora.added_tokens))
+    return dataclasses.replace(lora_spec(config), token_ids=tuple(range(shape.vocab_size - count, shape.vocab_size)))
 
 
 def engine_spec(config: RunConfig, model: LocalModel, lora: LoraSpec | None) -> EngineSpec:

@@ -188,9 +188,14 @@ def load_tokenizer(directory: Path, added_tokens: str = "") -> TextTokenizer:
     return TextTokenizer(pretrained, _add_tokens(pretrained, added_tokens))
 
 
+def added_names(added_tokens: str) -> list[str]:
+    """The tokens that the setting `lora.added_tokens` names, separated by commas."""
+    return [text.strip() for text in added_tokens.split(",") if text.strip()]
+
+
 def _add_tokens(pretrained: Any, added_tokens: str) -> tuple[int, ...]:
     """Add control tokens in place; their ids, in order. A document cannot spell them: see `TextTokenizer`."""
-    texts = [text.strip() for text in added_tokens.split(",") if text.strip()]
+    texts = added_names(added_tokens)
     known = pretrained.get_vocab()
     for text in texts:
         if text in known or texts.count(text) > 1:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.batching import evaluation_batches
+from common.data.batching import evaluation_batches, sequence_rows
 from common.engine import Engine
 from common.errors import NonFiniteError
 from common.types import Batch, EncodedExample, FloatArray
@@ -61,11 +61,6 @@ def log_probabilities(engine: Engine, batches: Sequence[Batch]) -> dict[str, flo
         sums = np.bincount(sequence_rows(batch), np.where(batch.weights != 0, losses, 0.0), len(batch.ids))
         found.update(zip(batch.ids, (-sums).tolist(), strict=True))
     return found
-
-
-def sequence_rows(batch: Batch) -> NDArray[np.int64]:
-    """Which sequence of the micro-batch each target row belongs to, shape (N,)."""
-    return batch.rows.astype(np.int64) // batch.tokens.shape[1]
 
 
 def pair_margins(

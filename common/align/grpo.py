@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.align.dpo import sequence_rows
 from common.align.sampling import Samples, greedy, sample_summaries
 from common.align.scoring import Reward
-from common.data.batching import build_step
+from common.data.batching import build_step, sequence_rows
 from common.data.encode import join
 from common.data.prompts import PromptFormat
 from common.data.words import count_words

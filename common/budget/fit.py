@@ -13,14 +13,14 @@ from common.budget.devices import Device
 from common.budget.memory import MemoryEstimate, estimate_memory
 from common.budget.run_shape import RunShape
 from common.budget.workload import Workload
-from common.preparation import lora_spec
+from common.preparation import planned_lora
 from common.settings import RunConfig
 
 TOKEN_GRAIN = 64
 MOST_ROWS = 1 << 16
 
 
-def memory_settings(config: RunConfig, device: Device, accumulation: bool = True) -> MemorySettings:
+def memory_settings(config: RunConfig, device: Device, model: ModelShape, accumulation: bool = True) -> MemorySettings:
     """What of the settings and the device decides memory; `accumulation` where a step has several micro-batches."""
     sizes = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": device.compute_bytes}
     float16 = config.model.dtype == "float16" or (config.model.dtype == "auto" and device.float16)
@@ -29,7 +29,7 @@ def memory_settings(config: RunConfig, device: Device, accumulation: bool = True
         kind=device.kind,
         quantize=config.model.quantize,
         compute_bytes=sizes[config.model.dtype],
-        lora=lora_spec(config),
+        lora=planned_lora(config, model),
         gradient_checkpointing=config.model.gradient_checkpointing,
         optimizer=config.training.optimizer,
         float16=float16,
@@ -39,7 +39,7 @@ def memory_settings(config: RunConfig, device: Device, accumulation: bool = True
 
 def peak(config: RunConfig, device: Device, model: ModelShape, shape: RunShape) -> tuple[MemoryEstimate, MicroBatch]:
     """The largest estimate over the run's micro-batches, and the micro-batch that makes it."""
-    settings = memory_settings(config, device, any(len(step) > 1 for step in shape.steps))
+    settings = memory_settings(config, device, model, any(len(step) > 1 for step in shape.steps))
     estimates = (
         (estimate_memory(model, settings, batch, shape.generation), batch)
         for batch in heaviest_batches(shape.micro_batches)
@@ -60,7 +60,7 @@ def largest_micro_batch(
     config: RunConfig, device: Device, model: ModelShape, shape: RunShape, workload: Workload
 ) -> int:
     """Most tokens that could go through the model at once, in rows of the longest example; 0 where none fits."""
-    settings = memory_settings(config, device)
+    settings = memory_settings(config, device, model)
     width, targets = workload.longest, max(targets for _, targets in workload.lengths)
 
     def fits(rows: int) -> bool:
@@ -72,7 +72,7 @@ def largest_micro_batch(
 
 def longest_example(config: RunConfig, device: Device, model: ModelShape, shape: RunShape) -> int:
     """Longest single example, in tokens, that fits by itself; at most the model's context. 0 where none does."""
-    settings = memory_settings(config, device)
+    settings = memory_settings(config, device, model)
     rows = max(batch.target_rows // batch.rows for batch in shape.micro_batches)
 
     def fits(grains: int) -> bool:

@@ -22,7 +22,7 @@ from common.budget.time import Rate, TimeEstimate, cached_rate, estimate_time, p
 from common.budget.units import bytes_text
 from common.budget.workload import Workload, find_workload, lengths_of
 from common.errors import UsageError
-from common.preparation import Prepared, lora_spec
+from common.preparation import Prepared, lora_spec, planned_lora
 from common.settings import RunConfig
 
 # Settings that --auto leaves alone: they decide which model is trained, and on which text.
@@ -107,7 +107,7 @@ def plan_for(config: RunConfig, device: Device, model: KnownModel, workload: Wor
     return Plan(
         device=device,
         model=model,
-        trainable_parameters=count_trainable(model.shape, lora_spec(config)),
+        trainable_parameters=count_trainable(model.shape, planned_lora(config, model.shape)),
         workload=workload,
         shape=shape,
         memory=memory,
@@ -122,7 +122,7 @@ def plan_for(config: RunConfig, device: Device, model: KnownModel, workload: Wor
 
 def disk_bytes(config: RunConfig, model: KnownModel) -> dict[str, int]:
     """Bytes on disk: the model's files that are still to be fetched (16 bit), and the run directory at its largest."""
-    trainable = count_trainable(model.shape, lora_spec(config))
+    trainable = count_trainable(model.shape, planned_lora(config, model.shape))
     checkpoint = trainable * 4 * 4  # adapter, both moments, and the best adapter so far
     return {
         "download": 0 if model.directory else model.shape.parameters * 2,
@@ -141,7 +141,7 @@ def _time(config: RunConfig, device: Device, model: KnownModel, shape: RunShape,
 def _rate(config: RunConfig, device: Device, model: KnownModel, measure: bool) -> tuple[Rate | None, str]:
     if device.name != "auto":
         return table_rate(device), "estimated from the device's data sheet, not measured"
-    facts = {**asdict(memory_settings(config, device)), "compile": config.model.compile}
+    facts = {**asdict(memory_settings(config, device, model.shape)), "compile": config.model.compile}
     key = probe_key(device=device.title, model=model.source, dtype=config.model.dtype, **facts)
     if measure:
         from common.budget.probe import probe

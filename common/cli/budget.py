@@ -123,13 +123,17 @@ def _finetuning(settings: dict[str, Any], config_file: Path | None) -> tuple[dic
     from common.budget.render import finetune_text
     from common.budget.workload import find_workload
     from common.cli.options import config_from
-    from common.preparation import lora_spec
+    from common.preparation import planned_lora
 
     config = config_from(settings, config_file)
     model = find_known_model(config.model.model)
     workload = find_workload(config, model)
     cost = finetune_cost(
-        model.shape, lora_spec(config), workload, config.training.epochs, config.model.gradient_checkpointing
+        model.shape,
+        planned_lora(config, model.shape),
+        workload,
+        config.training.epochs,
+        config.model.gradient_checkpointing,
     )
     answer = {"finetune": {"model": model.name, "lengths": workload.basis} | cost.as_dict()}
     return answer, finetune_text(cost, model.name, model.source, workload.describe())

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.batching import evaluation_batches
+from common.data.batching import evaluation_batches, sequence_rows
 from common.data.encode import encode_examples
 from common.data.prompts import PromptFormat
 from common.engine import Engine
@@ -24,6 +24,7 @@ from common.progress import Progress
 from common.types import EncodedExample, Example
 
 RESAMPLES = 2000
+BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -67,17 +68,17 @@ def reference_perplexity(
 
 
 def example_losses(engine: Engine, encoded: Sequence[EncodedExample], pad_id: int, label: str) -> NDArray[np.float64]:
-    """(loss_sum in nats, target tokens) of each example, shape (examples, 2).
-
-    Rows go through one by one: an interval over examples needs each example's own sum.
-    """
-    sums = np.empty((len(encoded), 2))
+    """(loss_sum in nats, target tokens) of each example, shape (examples, 2); ids are distinct."""
+    sums: dict[str, tuple[float, float]] = {}
     with Progress(len(encoded), label) as progress:
-        for place, example in enumerate(encoded):
-            stats = engine.evaluate(evaluation_batches([example], len(example), pad_id))
-            sums[place] = stats.loss_sum, stats.target_tokens
-            progress.advance()
-    return sums
+        for batch in evaluation_batches(encoded, BATCH_TOKENS, pad_id):
+            (losses,) = engine.token_losses([batch])
+            rows, is_target = sequence_rows(batch), batch.weights != 0
+            loss = np.bincount(rows, np.where(is_target, losses, 0.0), len(batch.ids))
+            counts = np.bincount(rows, is_target, len(batch.ids))
+            sums.update(zip(batch.ids, zip(loss.tolist(), counts.tolist(), strict=True), strict=True))
+            progress.advance(len(batch.ids))
+    return np.array([sums[example.id] for example in encoded])
 
 
 def perplexity_interval(sums: NDArray[np.float64], seed: int = 0) -> tuple[float, float, float]:

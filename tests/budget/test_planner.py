@@ -46,10 +46,21 @@ def test_planned_micro_batches_are_those_that_training_builds():
     assert shape.evaluations == 4
 
 
+def test_rows_of_added_tokens_are_counted():
+    config = dataclasses.replace(CONFIG, lora=dataclasses.replace(CONFIG.lora, added_tokens="<|user|>, <|assistant|>"))
+    plain, grown = (plan_for(each, DEVICES["t4"], PHI, WORKLOAD) for each in (CONFIG, config))
+    rows = 2 * 2560  # the embedding's: a head with a bias gets none
+    assert grown.trainable_parameters == plain.trainable_parameters + rows
+    assert grown.memory.total_bytes > plain.memory.total_bytes
+    assert grown.disk["run"] > plain.disk["run"]
+
+
 def test_the_peak_over_the_heaviest_batches_is_the_peak_over_all():
     shape = find_run_shape(CONFIG, WORKLOAD)
     assert len(heaviest_batches(shape.micro_batches)) < len(shape.micro_batches)
-    settings = memory_settings(CONFIG, DEVICES["t4"], accumulation=any(len(step) > 1 for step in shape.steps))
+    settings = memory_settings(
+        CONFIG, DEVICES["t4"], PHI.shape, accumulation=any(len(step) > 1 for step in shape.steps)
+    )
     every = [estimate_memory(PHI.shape, settings, batch, shape.generation) for batch in shape.micro_batches]
     assert peak(CONFIG, DEVICES["t4"], PHI.shape, shape)[0].training_bytes == max(e.training_bytes for e in every)
     assert heaviest_batches([MicroBatch(1, 8, 2), MicroBatch(1, 8, 3), MicroBatch(1, 4, 9)]) == [

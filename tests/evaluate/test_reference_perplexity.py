@@ -1,13 +1,14 @@
 """Perplexity of the references: equal to what plain transformers gives, of the model as it is, with an interval."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from common.data.encode import encode_examples
 from common.engine import Engine
-from common.evaluation.reference_perplexity import perplexity_interval, reference_perplexity
+from common.evaluation.reference_perplexity import example_losses, perplexity_interval, reference_perplexity
 from common.loaded_run import LoadedRun, load_run
 from common.types import Example
 from tests.tiny_runs import build_tiny_base, build_tiny_run
@@ -49,6 +50,14 @@ def test_it_is_the_exponential_of_the_mean_loss_of_target_tokens(loaded):
     assert found.low < found.mean < found.high
     assert found.left_out == ("long",)
     assert found.as_dict()["left_out"] == 1
+
+
+def test_each_example_has_its_own_sum_whatever_shares_its_batch(loaded):
+    encoded = encode_examples([replace(EXAMPLES[n % 3], id=str(n)) for n in range(12)], loaded.prompt_format)[0]
+    together = example_losses(loaded.engine, encoded, 0, "references")
+    alone = np.concatenate([example_losses(loaded.engine, [example], 0, "references") for example in encoded])
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+    assert together[:, 1].tolist() == [(example.labels >= 0).sum() for example in encoded]
 
 
 def test_it_is_that_of_the_model_as_it_is(loaded):
