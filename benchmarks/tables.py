@@ -67,6 +67,26 @@ def runs_table(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def recipes_table(results: dict[str, dict[str, Any]]) -> str:
+    """One line for each recorded run of a recipe (`recipe_NAME`): ROUGE of the systems, endings, and the command."""
+    lines = ["| recipe | system | ROUGE-1 / 2 / L | ended by themselves |", "|---|---|---|---|"]
+    commands = []
+    for name, result in results.items():
+        if not name.startswith("recipe_"):
+            continue
+        recipe = f"`{name.removeprefix('recipe_')}`"
+        commands.append(f"{recipe}: `{result['command']}`")
+        for row in result["rows"]:
+            if row.get("system") not in SYSTEMS:
+                continue
+            scores = " / ".join(f"{row[measure]['mean']:.1f}" for measure in MEASURES)
+            reasons = row.get("stop_reasons")
+            ended = f"{reasons.get('eos', 0)} of {sum(reasons.values())}" if reasons else ""
+            lines.append(f"| {recipe} | {SYSTEMS[row['system']]} | {scores} | {ended} |")
+            recipe = ""
+    return "\n".join([*lines, "", *(f"- {command}" for command in commands)])
+
+
 def headline_table(results: dict[str, dict[str, Any]]) -> str:
     """One line for each result: what was measured, ours, the other side, the ratio (above 1: ours is better)."""
     lines = ["| result | measured | ours | compared with | ratio | device | date |", "|---|---|---|---|---|---|---|"]

@@ -17,7 +17,7 @@ import click
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.tables import all_results, headline_table, runs_table, scores_table  # noqa: E402
+from benchmarks.tables import all_results, headline_table, recipes_table, runs_table, scores_table  # noqa: E402
 from common.budget.planner import Plan, make_plan  # noqa: E402
 from common.cli.main import COMMANDS, group  # noqa: E402
 from common.cli.options import config_from  # noqa: E402
@@ -42,8 +42,9 @@ def pages() -> dict[str, str]:
         "what fits": _what_fits,
         "demo scores": lambda: scores_table(results["demo"]),
         "recorded runs": lambda: runs_table(results),
+        "recipe runs": lambda: recipes_table(results),
     }
-    for name in ("README.md", "docs/model-and-budget.md"):
+    for name in ("README.md", "docs/model-and-budget.md", "docs/recipes.md"):
         text = (ROOT / name).read_text(encoding="utf-8")
         found[name] = GENERATED.sub(lambda match: f"{match[1]}\n{parts[match['name']]()}\n\n{match[3]}", text)
     return found
