@@ -20,8 +20,9 @@ SCORES = 1 << 19  # scores of a block, 2 MiB in float32, so that they stay in th
 def blockwise_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
     """softmax(scale * query key^T) value, each query with the keys up to its own position.
 
-    (B, heads, T, D) with keys and values (B, kv heads, T, D) -> (B, T, heads * D), contiguous, of the same dtype.
-    Equal to `scaled_dot_product_attention(is_causal=True)` within rounding, gradients included.
+    (B, heads, T, D) with keys and values (B, kv heads, S, D) -> (B, T, heads * D), contiguous, of the same dtype;
+    S >= T, and the queries are the last T positions. Equal to `scaled_dot_product_attention(is_causal=True)` within
+    rounding where S is T, gradients included.
     """
     return _Blockwise.apply(query, key, value, scale)  # type: ignore[no-any-return]
 
@@ -59,7 +60,7 @@ class _Blockwise(torch.autograd.Function):
 
 
 class _Block:
-    """Queries `start` to `stop` of the sequences `rows`, and the keys before `stop`.
+    """Queries `start` to `stop` of the sequences `rows`, and the keys that the last of them sees.
 
     The queries of a group's heads are rows of one matrix: (sequences * kv heads, heads of a group * queries, D).
     """
@@ -68,10 +69,11 @@ class _Block:
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rows: slice, start: int, stop: int
     ) -> None:
         self.rows, self.start, self.stop = rows, start, stop
+        self.keys = key.shape[2] - query.shape[2] + stop
         self.groups = key.shape[1]
         self.query = self.of(query)
-        self.key = key[rows, :, :stop].flatten(0, 1)
-        self.value = value[rows, :, :stop].flatten(0, 1)
+        self.key = key[rows, :, : self.keys].flatten(0, 1)
+        self.value = value[rows, :, : self.keys].flatten(0, 1)
 
     def of(self, values: torch.Tensor) -> torch.Tensor:
         """This block's part of (B, heads, T, D)."""
@@ -85,7 +87,7 @@ class _Block:
         wide = torch.promote_types(self.query.dtype, torch.float32)
         scores = torch.bmm(self.query.to(wide) * scale, self.key.to(wide).transpose(1, 2))
         later = torch.full((length, length), float("-inf")).triu_(1)
-        scores.view(-1, length, self.stop)[:, :, self.start :] += later
+        scores.view(-1, length, self.keys)[:, :, -length:] += later
         return torch.softmax(scores, -1)
 
     def write(self, out: torch.Tensor, values: torch.Tensor) -> None:
@@ -96,7 +98,7 @@ class _Block:
 
     def add(self, out: torch.Tensor, values: torch.Tensor, scale: float) -> None:
         """Add scale times (sequences * kv heads, keys, D) to (B, kv heads, T, D)."""
-        part = out[self.rows, :, : self.stop]
+        part = out[self.rows, :, : self.keys]
         part.add_(values.view(part.shape), alpha=scale)
 
 
@@ -105,6 +107,7 @@ def _blocks(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> Iter
     size = -(-length // -(-length // QUERIES))  # blocks of nearly equal size
     for start in range(0, length, size):
         stop = min(start + size, length)
-        count = max(1, SCORES // (heads * (stop - start) * stop))
+        keys = key.shape[2] - length + stop
+        count = max(1, SCORES // (heads * (stop - start) * keys))
         for first in range(0, batch, count):
             yield _Block(query, key, value, slice(first, first + count), start, stop)

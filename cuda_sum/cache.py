@@ -18,7 +18,8 @@ class RowCache:
 
     def __init__(self, lengths: torch.Tensor, room: int) -> None:
         self.positions = lengths
-        self.prefilled = slice(0, 0)  # rows that are being prefilled
+        self.prefilled = slice(0, len(lengths))  # rows that are being prefilled
+        self.shared = 0  # first positions that are filled in all rows already
         self.room = room  # most positions a row will have
         self.longest = int(lengths.max())
         self.rows = torch.arange(len(lengths), device=lengths.device)
@@ -29,14 +30,18 @@ class RowCache:
     def update(
         self, key: torch.Tensor, value: torch.Tensor, layer: int, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store (B, kv heads, T, D): all of the prompts in the prefill, one token for each row after it."""
+        """Store (B, kv heads, T, D): in the prefill the prompts behind what is shared (B is 1 for that itself), after
+        it one token for each row. Returns what the new tokens attend to.
+        """
         if not self.filled:
+            end = self.shared + key.shape[2]
             for stored, new in ((self.keys, key), (self.values, value)):
-                heads, length, channels = new.shape[1:]
                 if len(stored) == layer:
-                    stored.append(new.new_zeros(len(self.rows), heads, self.room, channels))
-                stored[layer][self.prefilled, :, :length] = new
-            return key, value
+                    stored.append(new.new_zeros(len(self.rows), new.shape[1], self.room, new.shape[3]))
+                stored[layer][self.prefilled, :, self.shared : end] = new
+            if not self.shared:
+                return key, value
+            return self.keys[layer][self.prefilled, :, :end], self.values[layer][self.prefilled, :, :end]
         keys, values = self.keys[layer], self.values[layer]
         keys[self.rows, :, self.positions] = key[:, :, 0]
         values[self.rows, :, self.positions] = value[:, :, 0]
@@ -50,8 +55,8 @@ class RowCache:
         return (columns <= self.positions[:, None])[:, None, None]
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Drop all other rows."""
+        """Drop all other rows; one that is named several times is there so often."""
         self.positions = self.positions[rows]
-        self.rows = self.rows[: len(rows)]
+        self.rows = torch.arange(len(rows), device=rows.device)
         self.keys = [keys[rows] for keys in self.keys]
         self.values = [values[rows] for values in self.values]

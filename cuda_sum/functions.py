@@ -181,18 +181,18 @@ def causal_attention(
 ) -> torch.Tensor:
     """(B, heads, T, D) with keys and values (B, kv heads, S, D) -> (B, T, heads * D), contiguous.
 
-    Without a mask T equals S and attention is causal, over the last `window` positions where given; rows padded on
-    the right need no mask. With a mask (B, 1, T, S), True where a key counts, that decides; with T 1 the counting
-    keys are the first ones of each row.
+    Without a mask the queries are the last T of S positions and attention is causal, over the last `window` positions
+    where given; rows padded on the right need no mask. With a mask (B, 1, T, S), True where a key counts, that decides;
+    with T 1 the counting keys are the first ones of each row.
     """
     batch, heads, length, width = query.shape
-    groups = key.shape[1]
-    if mask is None and not query.is_cuda and 1 < length <= (window or length):
+    groups, keys = key.shape[1:3]
+    if mask is None and not query.is_cuda and length > 1 and keys <= (window or keys):
         return blockwise_attention(query, key, value, scale)
-    if mask is None and window is not None and length > window:
-        position = torch.arange(length, device=query.device)
-        distance = position[:, None] - position[None, :]
-        mask = ((distance >= 0) & (distance < window))[None, None]
+    if mask is None and (keys > (window or keys) or keys > length):
+        position = torch.arange(keys, device=query.device)
+        distance = position[keys - length :, None] - position[None, :]
+        mask = ((distance >= 0) & (distance < (window or keys)))[None, None]
     elif mask is not None and window is not None and key.shape[2] > window:
         columns = torch.arange(key.shape[2], device=query.device)
         mask = mask & (columns >= mask.sum(-1, keepdim=True) - window)

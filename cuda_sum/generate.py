@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from common.engine import GenerationSpec
+from common.shared_prompts import distinct_prompts, shared_beginning
 from common.types import Generation
 from cuda_sum.cache import RowCache
 
@@ -158,27 +159,44 @@ def _generate_group(
 
 
 def _prefill(model: Any, prompts: list[Sequence[int]], new_tokens: int) -> tuple[RowCache, torch.Tensor]:
-    """Run the prompts, longest first; the filled cache and the logits (B, V) that follow each prompt's last token."""
+    """Run the prompts, longest first; the filled cache and the logits (B, V) that follow each prompt's last token.
+
+    Equal prompts are run once, and so is a beginning that all have in common.
+    """
     device = model.lm_head.weight.device
-    lengths = [len(prompt) for prompt in prompts]
+    different, places = distinct_prompts(prompts)
+    lengths = [len(prompt) for prompt in different]
     cache = RowCache(torch.tensor(lengths, device=device), max(lengths) + new_tokens)
-    last = []
-    for rows in prefill_slices(lengths):
-        width = lengths[rows.start]
-        padded = np.zeros((rows.stop - rows.start, width), np.int64)
-        for row, prompt in enumerate(prompts[rows]):
-            padded[row, : len(prompt)] = prompt
-        cache.prefilled = rows
-        ends = torch.arange(len(padded), device=device) * width + cache.positions[rows] - 1
+
+    def run(rows: list[Sequence[int]], ends: torch.Tensor) -> torch.Tensor:
+        padded = np.zeros((len(rows), max(map(len, rows))), np.int64)
+        for row, tokens in enumerate(rows):
+            padded[row, : len(tokens)] = tokens
         output = model.model(
             torch.from_numpy(padded).to(device),
-            position_ids=torch.arange(width, device=device)[None],
+            position_ids=torch.arange(cache.shared, cache.shared + padded.shape[1], device=device)[None],
             past_key_values=cache,
             use_cache=True,
             target_rows_only=ends,
         )
-        last.append(output.last_hidden_state)
-    return cache, _head(model.lm_head, torch.cat(last))
+        return output.last_hidden_state  # type: ignore[no-any-return]
+
+    shared = shared_beginning(different)
+    if shared:
+        run([different[0][:shared]], torch.zeros(1, dtype=torch.int64, device=device))
+        cache.shared = shared
+    last = []
+    for rows in prefill_slices(lengths):
+        width = lengths[rows.start] - shared
+        cache.prefilled = rows
+        ends = torch.arange(rows.stop - rows.start, device=device) * width + cache.positions[rows] - shared - 1
+        last.append(run([prompt[shared:] for prompt in different[rows]], ends))
+    hidden = torch.cat(last)
+    if len(different) < len(prompts):
+        repeated = torch.tensor(places, device=device)
+        cache.keep(repeated)
+        hidden = hidden[repeated]
+    return cache, _head(model.lm_head, hidden)
 
 
 def prefill_slices(lengths: Sequence[int]) -> list[slice]:

@@ -15,6 +15,7 @@ from mlx_lm.models.cache import BatchKVCache
 
 from common.engine import GenerationSpec
 from common.errors import EngineError
+from common.shared_prompts import distinct_prompts, shared_beginning
 from common.types import Generation
 from mlx_sum.loss import Head
 
@@ -160,25 +161,41 @@ def _generate_group(
             keep = [position for position, index in enumerate(rows) if index in running]
             rows = [rows[position] for position in keep]
             tokens = tokens[mx.array(keep)]
-            for layer_cache in cache:
-                layer_cache.filter(mx.array(keep))
+            _keep_rows(cache, keep)
+
+
+def _keep_rows(cache: list[BatchKVCache], rows: list[int]) -> None:
+    """Drop all other rows; one that is named several times is there so often."""
+    for layer_cache in cache:
+        layer_cache.filter(mx.array(rows))
 
 
 def _prefill(model: nn.Module, head: Head, prompts: list[Sequence[int]]) -> tuple[list[BatchKVCache], mx.array]:
-    """Run the prompts; the filled cache and the logits (B, V) that follow each prompt's last token."""
-    lengths = [len(prompt) for prompt in prompts]
+    """Run the prompts; the filled cache and the logits (B, V) that follow each prompt's last token.
+
+    Equal prompts are run once, and so is a beginning that all have in common.
+    """
+    different, places = distinct_prompts(prompts)
+    shared = shared_beginning(different)
+    cache = [BatchKVCache([0] * (1 if shared else len(different))) for _ in model.model.layers]
+    if shared:
+        model.model(mx.array([different[0][:shared]], mx.int32), cache)
+        _keep_rows(cache, [0] * len(different))
+    lengths = [len(prompt) - shared for prompt in different]
     width = max(lengths)
-    padded = np.zeros((len(prompts), width), np.int32)
-    for row, prompt in enumerate(prompts):
-        padded[row, : len(prompt)] = prompt
+    padded = np.zeros((len(different), width), np.int32)
+    for row, prompt in enumerate(different):
+        padded[row, : lengths[row]] = prompt[shared:]
     padding = [width - length for length in lengths]
-    cache = [BatchKVCache([0] * len(prompts)) for _ in model.model.layers]
     for layer_cache in cache:
         layer_cache.prepare(lengths=lengths, right_padding=padding)
     hidden = model.model(mx.array(padded), cache)
-    last = hidden[mx.arange(len(prompts)), mx.array(lengths) - 1]
+    last = hidden[mx.arange(len(different)), mx.array(lengths) - 1]
     for layer_cache in cache:
         layer_cache.finalize()
+    if len(different) < len(prompts):
+        _keep_rows(cache, places)
+        last = last[mx.array(places)]
     logits = head(last)
     mx.eval(logits, [layer_cache.state for layer_cache in cache])
     return cache, logits

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from common.engine import Engine, GenerationSpec
+from common.shared_prompts import distinct_prompts, shared_beginning
 from common.types import Generation
 from tests.contract.cases import random_adapter
 from tests.tiny_models import VOCAB_SIZE
@@ -44,6 +45,30 @@ def test_batched_results_are_those_of_one_by_one_in_input_order(build: Build, ar
     assert together == [engine.generate([prompt], spec)[0] for prompt in PROMPTS]
     assert {result.stop_reason for result in together} == {"eos", "length"}
     assert len({result.tokens for result in together}) > 4, "different prompts must lead to different texts"
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "llama", "phi", "gemma", "mistral"])
+def test_what_prompts_have_in_common_changes_no_result(build: Build, architecture: str) -> None:
+    """A common beginning, prompts that are repeated, and one that is the beginning of another."""
+    engine = adapted(build, architecture)
+    start, *endings = prompts_of((21, 5, 12, 1, 12, 2), seed=4)
+    prompts = [start + ending for ending in endings]
+    prompts = [*prompts, prompts[1], [*prompts[0], 7], prompts[1], start]
+    assert shared_beginning(prompts) == 20
+    spec = GenerationSpec(max_new_tokens=NEW_TOKENS, eos_ids=stops(engine))
+    together = engine.generate(prompts, spec)
+    assert together == [engine.generate([prompt], spec)[0] for prompt in prompts]
+    assert together[1] == together[5] == together[7]
+    only_repeated = engine.generate([prompts[1]] * 3 + [prompts[0]], spec)
+    assert only_repeated == [together[1]] * 3 + [together[0]]
+
+
+def test_repeated_prompts_are_sampled_one_by_one(build: Build) -> None:
+    engine = adapted(build)
+    spec = GenerationSpec(max_new_tokens=NEW_TOKENS, temperature=1.0, seed=3)
+    drawn = engine.generate([PROMPTS[1]] * 6, spec)
+    assert len({result.tokens for result in drawn}) == 6
+    assert drawn == engine.generate([PROMPTS[1]] * 6, spec)
 
 
 def test_the_size_of_batches_changes_no_result(build: Build) -> None:
@@ -139,3 +164,13 @@ def test_every_token_is_reported_in_order_and_stop_tokens_are_not(build: Build) 
     spec = GenerationSpec(max_new_tokens=NEW_TOKENS, eos_ids=stops(engine))
     results = engine.generate(PROMPTS, spec, on_token=lambda index, token: seen[index].append(token))
     assert [tuple(tokens) for tokens in seen.values()] == [result.tokens for result in results]
+
+
+def test_a_beginning_is_shared_by_all_and_leaves_each_a_token() -> None:
+    start = list(range(30))
+    assert shared_beginning([[*start, 1], [*start, 2, 3], [*start, 1, 5]]) == 30
+    assert shared_beginning([[*start, 1], start]) == 29
+    assert shared_beginning([start[:16], [*start[:16], 9]]) == 0, "15 tokens are too few"
+    assert shared_beginning([start]) == 0
+    assert shared_beginning([start, [5, *start]]) == 0
+    assert distinct_prompts([[1, 2], [3], (1, 2), [3]]) == ([(1, 2), (3,)], [0, 1, 0, 1])

@@ -74,12 +74,13 @@ def naive_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
     return out.transpose(1, 2).flatten(2)
 
 
+@pytest.mark.parametrize("queries", [9, 5, 1])
 @pytest.mark.parametrize("window", [None, 4])
-def test_attention_is_causal_shares_keys_among_heads_and_keeps_to_its_window(window: int | None) -> None:
+def test_attention_is_causal_shares_keys_among_heads_and_keeps_to_its_window(window: int | None, queries: int) -> None:
     generator = torch.Generator().manual_seed(0)
-    query = torch.randn(2, 6, 9, 16, generator=generator, requires_grad=True)
+    query = torch.randn(2, 6, queries, 16, generator=generator, requires_grad=True)
     key, value = (torch.randn(2, 2, 9, 16, generator=generator, requires_grad=True) for _ in range(2))
-    distance = torch.arange(9)[:, None] - torch.arange(9)[None]
+    distance = torch.arange(9 - queries, 9)[:, None] - torch.arange(9)[None]
     allowed = (distance >= 0) & (distance < (window or 9))
     ours, plain = causal_attention(query, key, value, 0.25, window=window), naive_attention(query, key, value, allowed)
     torch.testing.assert_close(ours, plain)
