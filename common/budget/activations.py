@@ -96,6 +96,7 @@ _MLX_GATED = _MlxBackward(hidden=10.0, wide=5.1, again_hidden=3.5, again_wide=5.
 _MLX_GELU_GATED = _MlxBackward(hidden=5.2, wide=8.0, again_hidden=3.5, again_wide=8.3)  # Gemma's takes more steps
 _MLX_PHI = _MlxBackward(hidden=12.5, wide=4.8, again_hidden=9.5, again_wide=5.1)
 MLX_CHUNK_LOGITS = 1 << 24
+CPU_QUERIES, CPU_SCORES = 96, 1 << 19  # of a block of torch's attention on a CPU
 TORCH_CHUNK_LOGITS = {"cpu": 1 << 23, "cuda": 1 << 25}
 
 
@@ -171,6 +172,16 @@ def _mlx_kept(shape: ModelShape, settings: MemorySettings, batch: MicroBatch) ->
     return attention, attention + rest + layer.ranks
 
 
+def _cpu_attention(shape: ModelShape, settings: MemorySettings, batch: MicroBatch) -> int:
+    """What the backward pass of `cuda_sum.attention` takes, bytes: gradients, two of them in float32, and one block."""
+    layer, size, tokens = _layer(shape, settings.lora), settings.compute_bytes, batch.tokens
+    gradients = batch.padded_tokens * ((2 * layer.queries + 2 * layer.keys) * size + 2 * layer.keys * 4)
+    queries = -(-tokens // -(-tokens // CPU_QUERIES))
+    one = shape.heads * queries * tokens
+    scores = one * min(batch.rows, max(1, CPU_SCORES // one))
+    return gradients + scores * (12 if size == 4 else 16)
+
+
 def torch_step(shape: ModelShape, settings: MemorySettings, batch: MicroBatch) -> tuple[int, int]:
     """Activations and head of one micro-batch on torch, bytes.
 
@@ -191,6 +202,9 @@ def torch_step(shape: ModelShape, settings: MemorySettings, batch: MicroBatch) -
     ahead = kept if settings.gradient_checkpointing else 0
     weight = layer.hidden * layer.wide * size if settings.quantize != "none" else 0
     in_layer = (below + ahead + backward) * tokens * size + weight
+    if settings.kind == "cpu":
+        in_attention = (below + attention + layer.hidden) * tokens * size + _cpu_attention(shape, settings, batch)
+        in_layer = max(in_layer, in_attention)
     chunk = chunk_logits(shape, batch.target_rows, TORCH_CHUNK_LOGITS["cuda" if settings.kind == "cuda" else "cpu"])
     head = chunk * (4 if size == 4 else 6) + following_logits(shape, batch.target_rows, chunk) * 4
     rows = batch.target_rows * (4 * layer.hidden + 2 * layer.wide) * size
