@@ -23,7 +23,7 @@ from common.supervise import MOST_RETRIES, OUT_OF_MEMORY_STATUS, is_out_of_memor
 from tests.journey.conftest import ENGINES
 
 METAL = "libc++abi: terminating due to uncaught exception of type std::runtime_error: [METAL] Command buffer execution "
-TOKENS = 32768
+DOCUMENTS, TOKENS = 160, 81920
 
 
 @pytest.mark.parametrize(
@@ -101,13 +101,13 @@ def test_retries_are_said_recorded_and_few(tmp_path, capfd, good, status):
 
 @pytest.fixture(scope="module")
 def long_data(tmp_path_factory) -> Path:
-    """64 documents of several hundred tokens: one optimizer step sees them all."""
+    """Documents of several hundred tokens: one optimizer step sees them all."""
     path = tmp_path_factory.mktemp("long") / "train.jsonl"
     words = ["the", "council", "closed", "a", "bridge", "and", "told", "nobody", "why", "over", "homes", "near"]
     rng = np.random.default_rng(0)
     rows = [
         {"id": f"d{n}", "document": " ".join(rng.choice(words, 400)), "summary": " ".join(rng.choice(words, 12))}
-        for n in range(64)
+        for n in range(DOCUMENTS)
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -115,8 +115,8 @@ def long_data(tmp_path_factory) -> Path:
 
 def command(engine, model, data, run, steps, tokens=TOKENS, *more):
     flags = {
-        "data": data, "model": model, "run": run, "max-length": 512, "batch-size": 64, "steps": steps, "rank": 4,
-        "quantize": "none", "micro-batch-tokens": tokens, "save-every": 1, "eval-every": 100, "learning-rate": 1e-3,
+        "data": data, "model": model, "run": run, "max-length": 512, "batch-size": DOCUMENTS, "steps": steps, "rank": 4,
+        "quantize": "none", "dtype": "float32", "micro-batch-tokens": tokens, "save-every": 1, "eval-every": 100, "learning-rate": 1e-3,
         "max-summary-tokens": 96, "duplicates": "keep", "leaks": "keep",
     }  # fmt: skip
     listed = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
