@@ -33,7 +33,8 @@ class EncodeReport:
         """Plain sentences for a person."""
         said = [f"{self.examples} examples, {self.tokens} tokens, {self.target_tokens} of them trained"]
         if self.cut_examples:
-            said.append(f"{self.cut_examples} documents were cut, {self.cut_tokens} tokens in all")
+            were = "document was" if self.cut_examples == 1 else "documents were"
+            said.append(f"{self.cut_examples} {were} cut, {self.cut_tokens} tokens in all")
         if self.long_summaries:
             limit = f"{self.max_summary_tokens} tokens; raise --max-summary-tokens or --max-length to keep them"
             said.append(f"{len(self.long_summaries)} examples left out: summary longer than {limit}")

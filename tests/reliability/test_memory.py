@@ -116,8 +116,8 @@ def long_data(tmp_path_factory) -> Path:
 def command(engine, model, data, run, steps, tokens=TOKENS, *more):
     flags = {
         "data": data, "model": model, "run": run, "max-length": 512, "batch-size": DOCUMENTS, "steps": steps, "rank": 4,
-        "quantize": "none", "dtype": "float32", "micro-batch-tokens": tokens, "save-every": 1, "eval-every": 100, "learning-rate": 1e-3,
-        "max-summary-tokens": 96, "duplicates": "keep", "leaks": "keep",
+        "quantize": "none", "dtype": "float32", "micro-batch-tokens": tokens, "save-every": 1, "eval-every": 100,
+        "learning-rate": 1e-3, "max-summary-tokens": 96, "duplicates": "keep", "leaks": "keep",
     }  # fmt: skip
     listed = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
     package = {"mlx": "mlx_sum", "cuda": "cuda_sum"}[engine]
