@@ -7,6 +7,7 @@ nearest known one. Knows nothing of what the settings mean.
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from common.errors import ConfigError
 from common.files import write_text
 from common.nearest import nearest
 from common.settings import RunConfig
+
+COMMAND_LINE = "command line"  # the source of settings that were given as flags
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,10 @@ def from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resolve(values: Mapping[str, Any], source: str = "settings") -> RunConfig:
-    """Validate nested values against `RunConfig`. Raises ConfigError listing every problem, one a line."""
+    """Validate nested values against `RunConfig`. Raises ConfigError listing every problem, one a line.
+
+    `source` is the file they are from, or COMMAND_LINE: problems are then named by flag.
+    """
     from pydantic import TypeAdapter, ValidationError
 
     problems = _unknown_keys(values)
@@ -106,10 +112,11 @@ def resolve(values: Mapping[str, Any], source: str = "settings") -> RunConfig:
     }
     try:
         config = TypeAdapter(RunConfig).validate_python(usable)
+        problems += _infinite(config, source)
         if not problems:
             return config
     except ValidationError as error:
-        problems += [_describe(detail) for detail in error.errors()]
+        problems += [_describe(detail, source) for detail in error.errors()]
     raise ConfigError("\n".join(f"{source}: {problem}" for problem in problems))
 
 
@@ -140,9 +147,24 @@ def _hint(near: str) -> str:
     return f"; did you mean {near}?" if near else f"; groups are {', '.join(typing.get_type_hints(RunConfig))}"
 
 
-def _describe(detail: Any) -> str:
-    path = ".".join(str(part) for part in detail["loc"])
-    return f"{path} = {detail['input']!r}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
+def _describe(detail: Any, source: str) -> str:
+    said = f"{detail['msg'][0].lower()}{detail['msg'][1:]}"
+    return f"{_assigned('.'.join(str(part) for part in detail['loc']), detail['input'], source)}: {said}"
+
+
+def _assigned(path: str, value: Any, source: str) -> str:
+    """A value as it was given: under its flag on the command line, under its key in a file."""
+    flag = next((info.flag for info in all_settings() if info.path == path), "")
+    return f"{flag} {value}" if source == COMMAND_LINE and flag else f"{path} = {value!r}"
+
+
+def _infinite(config: RunConfig, source: str) -> list[str]:
+    return [
+        f"{_assigned(f'{group}.{name}', value, source)}: must be a finite number"
+        for group, values in to_dict(config).items()
+        for name, value in values.items()
+        if isinstance(value, float) and not math.isfinite(value)
+    ]
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:

@@ -202,6 +202,14 @@ def choose_engine(requested: str = "auto") -> tuple[EngineName, str]:
     return name, why
 
 
+def refuse_lacking(name: EngineName, optimizer: str, beams: int) -> None:
+    """Raise EngineError for what the engine does not have, before anything is loaded or planned."""
+    if name == "mlx" and optimizer != "adamw":
+        raise EngineError(f"the mlx engine has no optimizer {optimizer!r}; use --optimizer adamw (or --engine cuda)")
+    if name == "mlx" and beams != 1:
+        raise EngineError(f"the mlx engine has no beam search; use --beams 1 (or --engine cuda), not {beams}")
+
+
 def _automatic_choice() -> tuple[EngineName, str]:
     if is_apple_silicon():
         return "mlx", "Apple silicon"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.adapter import read_adapter
 from common.data.prompts import PromptFormat, Template, find_template
-from common.engine import Engine, choose_engine, load_engine
+from common.engine import Engine, OptimizerSpec, choose_engine, load_engine
 from common.errors import AdapterError, CheckpointError
 from common.models import LocalModel, resolve_model
 from common.preparation import engine_spec, lora_spec
@@ -54,7 +54,9 @@ def load_run(path: str | Path, engine_name: str = "auto") -> LoadedRun:
             f"{run.adapter} trains the tokens {list(stored.lora.token_ids)}, the run's tokenizer adds "
             f"{list(lora.token_ids)}: the base model's tokenizer is another one now"
         )
-    engine = load_engine(name, engine_spec(config, model, lora))
+    spec = engine_spec(config, model, lora)
+    # No step is made here, so that a run trained with an optimizer of one engine opens on the other too.
+    engine = load_engine(name, dataclasses.replace(spec, optimizer=OptimizerSpec()))
     engine.load_adapter(stored.weights)
     form = prompt_format(config, template, tokenizer, model.shape.context_tokens)
     return LoadedRun(run, config, template, model, tokenizer, form, engine)

@@ -23,6 +23,7 @@ from common.engine import (
     EngineName,
     choose_engine,
     load_engine,
+    refuse_lacking,
 )
 from common.errors import CheckpointError
 from common.files import finish_interrupted, free_bytes, remove, size, write_atomically, write_json
@@ -97,6 +98,7 @@ def train_run(
     if leads and run.config.is_file() and not resume:
         raise CheckpointError(f"{path} already holds a run; add --resume to continue it, or choose another --run")
     name, why = choose_engine(requested_engine)
+    refuse_lacking(name, config.training.optimizer, config.generation.beams)
     prepared = prepare(config)
     from common.budget.planner import check_before_training
 

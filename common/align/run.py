@@ -21,7 +21,7 @@ from common.config import read_config
 from common.data.batching import build_step
 from common.data.encode import EncodeReport
 from common.data.sources import load_splits
-from common.engine import Engine, EngineName, choose_engine, load_engine
+from common.engine import Engine, EngineName, choose_engine, load_engine, refuse_lacking
 from common.errors import CheckpointError, ConfigError, DataError
 from common.files import write_atomically, write_json
 from common.lock import RunLock
@@ -61,6 +61,7 @@ def align_run(config: RunConfig, path: Path, resume: bool) -> Finished:
     if run.config.is_file() and not resume:
         raise CheckpointError(f"{path} already holds a run; add --resume to continue it, or choose another --run")
     name, why = choose_engine(config.output.engine)
+    refuse_lacking(name, config.training.optimizer, config.generation.beams)
     config = dataclasses.replace(config, output=dataclasses.replace(config.output, engine=name))
     source = _open_source(config)
     with RunLock(run):

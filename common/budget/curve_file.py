@@ -8,6 +8,7 @@ because the law describes fine-tuned models only. Knows nothing of how a curve i
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,11 @@ def read_curves(path: Path) -> list[Curve]:
     if len(rows) < 2:
         raise DataError(f"learning curve: {file} holds no rows below its header")
     header = [cell.strip() for cell in rows[0][1]]
+    if len(header) > 1 and all(_number(cell) is not None for cell in header) and not _grows(header):
+        raise DataError(
+            f"learning curve: {file} begins with numbers ({', '.join(header)}) that are no training sizes; give it a "
+            "first line such as examples,loss"
+        )
     lower = [cell.lower() for cell in header]
     size, loss = _first(lower, SIZE_COLUMNS), _first(lower, LOSS_COLUMNS)
     if size is not None and loss is not None:
@@ -55,6 +61,12 @@ def read_curves(path: Path) -> list[Curve]:
         f"learning curve: {file} has columns {', '.join(header)}; it needs one of {', '.join(SIZE_COLUMNS)} and one of "
         f"{', '.join(LOSS_COLUMNS)}, or a column for each training size, named by the number"
     )
+
+
+def _grows(header: list[str]) -> bool:
+    """Whether a header of numbers can be training sizes in order: whole, and each larger than the one before."""
+    sizes = [float(cell) for cell in header]
+    return all(size == int(size) for size in sizes if math.isfinite(size)) and sizes == sorted(set(sizes))
 
 
 def _first(columns: list[str], known: tuple[str, ...]) -> int | None:

@@ -21,6 +21,7 @@ from common.budget.run_shape import RunShape, find_run_shape
 from common.budget.time import Rate, TimeEstimate, cached_rate, estimate_time, probe_key, store_rate, table_rate
 from common.budget.units import bytes_text
 from common.budget.workload import Workload, find_workload, lengths_of
+from common.engine import refuse_lacking
 from common.errors import UsageError
 from common.preparation import Prepared, lora_spec, planned_lora
 from common.settings import RunConfig
@@ -91,6 +92,7 @@ def make_plan(config: RunConfig, device_name: str = "auto", measure: bool = Fals
     device = find_device(device_name, config.output.engine)
     if config.output.engine not in ("auto", device.engine):
         raise UsageError(f"--engine {config.output.engine} does not run on {device.title}; leave --engine out")
+    refuse_lacking(device.engine, config.training.optimizer, config.generation.beams)
     if measure and device_name != "auto":
         raise UsageError(f"--measure runs steps on this machine; it cannot measure a {device.title}")
     model = find_known_model(config.model.model)

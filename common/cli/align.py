@@ -72,8 +72,10 @@ def aligned_settings(start: Path, resume: bool, flags: dict[str, Any]) -> Any:
     given = config.from_flags({**flags, "run": str(target), "start": str(start)})
     if resume and RunDirectory(target).config.is_file():
         stored = config.to_dict(config.read_config(RunDirectory(target).config))
-        return config.resolve(config.merge(stored, given), "command line")
+        if Path(stored["align"]["start"]).resolve() == start.resolve():
+            given["align"]["start"] = stored["align"]["start"]  # the same run, however its path is written
+        return config.resolve(config.merge(stored, given), config.COMMAND_LINE)
     _, settings, _ = open_run(start)
     ours = config.from_flags(DEFAULTS)
     fresh = {"align": dataclasses.asdict(type(settings.align)())}
-    return config.resolve(config.merge(config.to_dict(settings), fresh, ours, given), "command line")
+    return config.resolve(config.merge(config.to_dict(settings), fresh, ours, given), config.COMMAND_LINE)

@@ -63,6 +63,10 @@ def command(
       sumkit eval runs/notes --human-sheet 20
       sumkit eval runs/notes --human-scores ann.csv --human-scores ben.csv
     """
+    if human_sheet and human_scores:
+        raise click.UsageError("--human-sheet writes a sheet and --human-scores reads filled-in ones: give one of them")
+    if out and (human_sheet or human_scores):
+        raise click.UsageError("the sheet and its key are kept in RUN/human; leave out --out")
     if human_sheet or human_scores:
         _human(run, human_sheet, human_scores, as_json)
         return

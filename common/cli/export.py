@@ -73,7 +73,7 @@ def command(
         raise UsageError("--push uploads only what was checked; leave out --no-verify")
     options = ExportOptions(gguf_type, dtype, base_values)
     check = CheckOptions(sample, documents) if verify else None
-    made = export_run(run, name, out, options, check, engine, overwrite)
+    made = export_run(run, name, out, options, check, engine, overwrite, push or "")
     result = made.as_dict()
     if push:
         from common.export.push import push_folder

@@ -106,4 +106,4 @@ def config_from(
     given = config.from_flags(flags)
     if engine:
         given.setdefault("output", {})["engine"] = engine
-    return config.resolve(config.merge(*layers, given), "command line")
+    return config.resolve(config.merge(*layers, given), config.COMMAND_LINE)

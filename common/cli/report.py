@@ -27,10 +27,17 @@ def command(run: Path, markdown: bool, open_page: bool, as_json: bool) -> None:
       sumkit report runs/demo --markdown
       sumkit report runs/demo --json
     """
+    from common.errors import UsageError
     from common.report.content import gather
     from common.report.safe_text import one_line
     from common.report.write import write_files
+    from common.sweep.sweep import DEFINITION
 
+    if (run / DEFINITION).is_file():
+        raise UsageError(
+            f"{run} is a sweep: its table is in {run / 'results.json'}, its plot in {run / 'plots'}; a report is made "
+            f"of one of its runs, in {run / 'trials'}"
+        )
     content = gather(run)
     written = write_files(content, markdown)
     verdict = content.verdict
@@ -47,6 +54,9 @@ def command(run: Path, markdown: bool, open_page: bool, as_json: bool) -> None:
         click.echo(one_line(f"{verdict.headline}. {verdict.sentence}"))
         for warning in verdict.warnings:
             click.echo(f"  note: {one_line(warning)}")
+        for said in content.run.notes:
+            if " is missing" not in said:
+                click.echo(f"  note: {one_line(said)}")
         for path in written[: 2 if markdown else 1]:
             click.echo(f"report: {path}")
     if open_page and not webbrowser.open(written[0].resolve().as_uri()):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from common.metrics.paired_files import Pairs
     from common.metrics.rouge import RougeScores
 
@@ -69,11 +71,12 @@ def command(
     pairs = read_pairs(predictions, references, prediction_column, reference_column)
     rouge = rouge_scores(pairs.predictions, pairs.references, multi_reference=multi_reference, tokenizer=tokenizer)
     results = _results(pairs, rouge, multi_reference, also, seed)
+    examples = {name: results[name].pop("per_example") for name in also}
     if bertscore:
-        results["bertscore"] = _bertscore(pairs, bertscore, multi_reference, seed)
+        results["bertscore"], examples["bertscore"] = _bertscore(pairs, bertscore, multi_reference, seed)
         also = (*also, "bertscore")
     if per_example:
-        _write_per_example(per_example, pairs, rouge)
+        _write_per_example(per_example, pairs, rouge, examples)
     click.echo(json.dumps(results) if as_json else _table(results, also))
 
 
@@ -92,7 +95,7 @@ def _results(
         score = {"bleu": external.bleu, "chrf": external.chrf, "meteor": external.meteor}[name](
             pairs.predictions, pairs.references
         )
-        results[name] = {**asdict(score.interval), "signature": score.signature}
+        results[name] = {**asdict(score.interval), "signature": score.signature, "per_example": score.per_example}
         if score.note:
             click.echo(f"{NAMES[name]}: {score.note}", err=True)
     results["tokenizer"] = rouge.tokenizer
@@ -132,23 +135,28 @@ def _against_baselines(
     return found
 
 
-def _bertscore(pairs: Pairs, model: str, multi_reference: Literal["best", "mean"], seed: int) -> dict[str, Any]:
+def _bertscore(
+    pairs: Pairs, model: str, multi_reference: Literal["best", "mean"], seed: int
+) -> tuple[dict[str, Any], Any]:
+    """The mean with its interval and signature, and the score of each example."""
     from dataclasses import asdict
 
     from common.evaluation.measures import bertscore_values
     from common.metrics.bootstrap import bootstrap_interval
 
     values, signature = bertscore_values(pairs.predictions, pairs.references, model, multi_reference)
-    return {**asdict(bootstrap_interval(values, seed=seed)), "signature": signature}
+    return {**asdict(bootstrap_interval(values, seed=seed)), "signature": signature}, values
 
 
-def _write_per_example(path: Path, pairs: Pairs, rouge: RougeScores) -> None:
+def _write_per_example(path: Path, pairs: Pairs, rouge: RougeScores, more: Mapping[str, Any]) -> None:
     from common.files import write_text
 
     lines = []
     for index, identifier in enumerate(pairs.ids):
         row: dict[str, Any] = {"id": identifier}
-        row.update({measure: round(float(values[index]), 6) for measure, values in rouge.fmeasure.items()})
+        row.update(
+            {measure: round(float(values[index]), 6) for measure, values in (*rouge.fmeasure.items(), *more.items())}
+        )
         if rouge.reference[index] >= 0:
             row["reference"] = int(rouge.reference[index])
         row["empty"] = not pairs.predictions[index].strip()

@@ -28,13 +28,15 @@ Examples:
 
 
 def command_for(engine: str | None) -> click.Command:
-    """The train command, on a fixed engine (then without --engine) or on any."""
+    """The train command, on a fixed engine or on any."""
     program = {"mlx": "python -m mlx_sum.train", "cuda": "python -m cuda_sum.train"}.get(engine or "", "sumkit train")
 
-    @click.command("train", cls=GroupedCommand, help=HELP.format(prog=program))
+    @click.command(
+        "train", cls=GroupedCommand, help=HELP.format(prog=program),
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )  # fmt: skip
     @settings_options(
         groups=("data", "prompt", "model", "lora", "training", "evaluation", "generation", "output"),
-        without=("engine",) if engine else (),
     )
     @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file with settings.")
     @click.option("--recipe", metavar="NAME", shell_complete=COMPLETIONS["recipe"],
@@ -45,7 +47,7 @@ def command_for(engine: str | None) -> click.Command:
                   help="Train on growing subsets, and project what more examples would bring.")  # fmt: skip
     @click.option("--resume", is_flag=True, help="Continue the run in --run from its newest checkpoint.")
     @click.option("--eval-only", is_flag=True, help="Do not train: score the run in --run and write its report.")
-    @click.option("--generate-samples", "samples", type=click.IntRange(min=0), default=0, metavar="N",
+    @click.option("--generate-samples", "sample_count", type=click.IntRange(min=0), default=0, metavar="N",
                   help="Also print N scored documents with reference and summary.")  # fmt: skip
     @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON document.")
     def train(
@@ -55,11 +57,11 @@ def command_for(engine: str | None) -> click.Command:
         curve: bool,
         resume: bool,
         eval_only: bool,
-        samples: int,
+        sample_count: int,
         as_json: bool,
         **flags: Any,
     ) -> int:
-        return run(flags, config_file, recipe, resume, as_json, engine, adapt, curve, eval_only, samples)
+        return run(flags, config_file, recipe, resume, as_json, engine, adapt, curve, eval_only, sample_count)
 
     return train
 
@@ -80,6 +82,14 @@ def run(
     samples: int = 0,
 ) -> int:
     """Train, evaluate if asked, report. Returns the exit status (130 or 143 after a signal)."""
+    if engine and flags.get("engine") not in (None, "auto", engine):
+        other = flags["engine"]
+        raise UsageError(f"this is the {engine} engine; for the other: python -m {other}_sum.train")
+    named = bool(flags.get("data") or config_file or recipe)
+    if resume and not flags.get("run"):
+        raise UsageError("--resume continues a run: name it as --run DIR")
+    if resume and not named and not Path(flags["run"]).is_dir():
+        raise UsageError(f"--resume: there is no run directory {flags['run']}; look at what is in runs/")
     if eval_only and not flags.get("run"):
         raise UsageError("--eval-only scores a run that is there: give it as --run DIR")
     if (resume or eval_only) and flags.get("run") and not config_file and not recipe:

@@ -27,6 +27,7 @@ SUFFIXES: dict[str, str] = {
     ".docx": "docx",
 }
 _ZIP, _PDF, _OLD_OFFICE = b"PK\x03\x04", b"%PDF-", b"\xd0\xcf\x11\xe0"
+TABLES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".xlsx")
 _HTML_START = re.compile(rb"\s*(<!doctype html|<html|<\?xml[^>]*>\s*<html)", re.IGNORECASE)
 _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -81,6 +82,11 @@ def kind_of(name: str, data: bytes) -> str:
         raise DataError(f"{name}: is no {kind.upper()} file inside, whatever its name says; save it again or rename it")
     if kind:
         return kind
+    if suffix in TABLES:
+        raise DataError(
+            f"{name}: is a table, not a document; save each text as a file of its own, or summarize its rows from "
+            "Python: Summarizer.load(RUN).summarize([...])"
+        )
     if data.startswith((_ZIP, _OLD_OFFICE)) or (b"\0" in data[:4096] and not data.startswith(_BYTE_ORDER_MARKS)):
         known = ", ".join(SUFFIXES)
         raise DataError(f"{name}: {suffix or 'this kind of file'} is not supported; supported are {known}")

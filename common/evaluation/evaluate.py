@@ -7,7 +7,7 @@ shown. Knows nothing of training.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from common.errors import DataError
 from common.evaluation.reference_perplexity import ReferencePerplexity, reference_perplexity
 from common.files import sha256_text
 from common.metrics.baselines import extractive_oracle, lead, random_sentence
+from common.metrics.external import ExternalScore
 from common.metrics.rouge import rouge_scores
 from common.progress import Progress, note
 from common.types import Example, Prediction
@@ -32,7 +33,8 @@ class SystemScores:
     """One system's summaries of the evaluated documents with per-example scores in percent, shape (examples,).
 
     `reference` says which of an example's references was scored (the first where the mean was taken); `perplexity` is
-    that of the references, where the system is a model at hand.
+    that of the references, where the system is a model at hand. `external` (BLEU, chrF, METEOR) and `measures` (form,
+    copying, claims; shape (examples,)) are filled by `evaluation_results.with_measures`.
     """
 
     name: str
@@ -41,6 +43,8 @@ class SystemScores:
     reference: np.ndarray
     seconds: float = 0.0
     perplexity: ReferencePerplexity | None = None
+    external: Mapping[str, ExternalScore] = field(default_factory=dict)
+    measures: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,16 @@ import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from common.evaluation.evaluate import Evaluation, SystemScores
-from common.evaluation.measures import describe_summaries, external_scores
+from common.evaluation.measures import example_measures, external_scores, mean_measures
 from common.files import write_json, write_text
-from common.metrics.bootstrap import bootstrap_intervals, paired_difference
+from common.metrics.bootstrap import bootstrap_intervals, outcome, paired_difference
 from common.metrics.external import ExternalScore, external_difference
 from common.metrics.faithfulness import unsupported_claims
 from common.types import Example
@@ -35,13 +35,26 @@ SYSTEM_NAMES = {
 }
 
 
+def with_measures(evaluation: Evaluation) -> Evaluation:
+    """The evaluation with every measure beside ROUGE that needs no model."""
+    systems = {}
+    for name, system in evaluation.systems.items():
+        texts = [prediction.text for prediction in system.predictions]
+        systems[name] = replace(
+            system,
+            external=external_scores(texts, evaluation.examples),
+            measures=example_measures(texts, evaluation.examples),
+        )
+    return replace(evaluation, systems=systems)
+
+
 def results_of(evaluation: Evaluation) -> dict[str, Any]:
-    """The contract's results: means with 95 % intervals, paired differences, stop reasons, counts and timings."""
+    """The contract's results: means with 95 % intervals, paired differences, stop reasons, counts and timings.
+
+    `evaluation` has its measures (`with_measures`).
+    """
     systems = evaluation.systems
-    external = {
-        name: external_scores([prediction.text for prediction in system.predictions], evaluation.examples)
-        for name, system in systems.items()
-    }
+    external = {name: system.external for name, system in systems.items()}
     main = main_system(systems)
     stops = {
         name: Counter(prediction.stop_reason for prediction in system.predictions)
@@ -56,9 +69,7 @@ def results_of(evaluation: Evaluation) -> dict[str, Any]:
         "rouge_tokenizer": evaluation.tokenizer,
         "signatures": {name: score.signature for name, score in known.items()},
         "notes": [score.note for score in known.values() if score.note],
-        "systems": {
-            name: _system_results(system, external[name], evaluation.examples) for name, system in systems.items()
-        },
+        "systems": {name: _system_results(system) for name, system in systems.items()},
         "differences": {
             f"{main}-{other}": _differences(systems[main], systems[other], external[main], external[other])
             for other in systems
@@ -77,14 +88,12 @@ def main_system(systems: Mapping[str, SystemScores]) -> str:
     return "tuned" if "tuned" in systems else "base"
 
 
-def _system_results(
-    system: SystemScores, external: Mapping[str, ExternalScore], examples: Sequence[Example]
-) -> dict[str, Any]:
+def _system_results(system: SystemScores) -> dict[str, Any]:
     scores: dict[str, Any] = {name: asdict(interval) for name, interval in bootstrap_intervals(system.scores).items()}
-    scores |= {name: asdict(score.interval) for name, score in external.items()}
+    scores |= {name: asdict(score.interval) for name, score in system.external.items()}
     if system.perplexity is not None:
         scores["perplexity"] = system.perplexity.as_dict()
-    return {**scores, **describe_summaries([prediction.text for prediction in system.predictions], examples)}
+    return {**scores, **mean_measures(system.measures)}
 
 
 def _differences(
@@ -125,26 +134,38 @@ def overlap_facts(overlap: list[int] | None, evaluation: Evaluation) -> dict[str
 def write_evaluation(directory: Path, evaluation: Evaluation, results: dict[str, Any]) -> None:
     """Write predictions.csv (tuned, or untuned alone), predictions-<system>.csv for the others, and results.json.
 
-    results.json comes last: where it is, an evaluation is whole.
+    Predictions of systems that an earlier evaluation had and this one has not are removed. results.json comes last:
+    where it is, an evaluation is whole.
     """
     main = main_system(evaluation.systems)
+    kept = {f"predictions-{name}.csv" for name in evaluation.systems if name != main}
     for name, system in evaluation.systems.items():
         file = "predictions.csv" if name == main else f"predictions-{name}.csv"
         write_text(directory / file, predictions_csv(evaluation.examples, system))
+    for stale in directory.glob("predictions-*.csv"):
+        if stale.name not in kept:
+            stale.unlink()
     write_json(directory / "results.json", results)
 
 
 def predictions_csv(examples: Sequence[Example], system: SystemScores) -> str:
-    """One row an example in the contract's columns, then `references` and `unsupported` as JSON lists.
+    """One row an example in the contract's columns, then `references` and `unsupported` as JSON lists, then all else
+    that was measured of it, empty where there is nothing to measure.
 
     `reference` is the one that was scored; `unsupported` lists each number, date, name and quotation of the
-    prediction that the document does not hold.
+    prediction that the document does not hold. BLEU and chrF are those of the sentence alone.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     measures = ("rouge1", "rouge2", "rougeL")
     texts = ("id", "document", "document_sha256", "reference", "prediction", "stop_reason")
-    writer.writerow([*texts, *measures, "references", "unsupported"])
+    more = {name: values for name, values in system.scores.items() if name not in measures}
+    more |= {name: score.per_example for name, score in system.external.items()}
+    if system.perplexity is not None:
+        known = system.perplexity.by_id
+        more["perplexity"] = np.array([known.get(example.id, np.nan) for example in examples])
+    more |= {name: values for name, values in system.measures.items() if name != "unsupported_claims"}
+    writer.writerow([*texts, *measures, "references", "unsupported", *more])
     for index, (example, prediction) in enumerate(zip(examples, system.predictions, strict=True)):
         references = example.all_references
         claims = unsupported_claims(example.document, prediction.text)
@@ -158,6 +179,7 @@ def predictions_csv(examples: Sequence[Example], system: SystemScores) -> str:
             *(f"{system.scores[measure][index]:.4f}" for measure in measures),
             json.dumps(references, ensure_ascii=False),
             json.dumps([{"kind": claim.kind, "text": claim.text} for claim in claims], ensure_ascii=False),
+            *(f"{values[index]:.4f}" if np.isfinite(values[index]) else "" for values in more.values()),
         ]
         writer.writerow([_storable(cell) for cell in row])
     return out.getvalue()
@@ -180,6 +202,9 @@ def score_table(results: dict[str, Any]) -> str:
         first, second = name.split("-", 1)
         lines.append(f"{_called(first)} is {_verdict(values['rouge1'], second)}")
     for name, scores in systems.items():
+        if "bertscore" in scores:
+            lines.append(f"{_called(name)}: BERTScore {_interval(scores['bertscore'])}")
+    for name, scores in systems.items():
         if "perplexity" in scores:
             lines.append(f"{_called(name)}: perplexity of the references {_interval(scores['perplexity'])}")
     for name, reasons in results["stop_reasons"].items():
@@ -197,9 +222,10 @@ def _called(name: str) -> str:
 
 def _verdict(difference: Mapping[str, Any], other: str) -> str:
     """One comparison in words, with the smallest difference that these examples would show."""
-    if difference["low"] > 0:
+    shown = outcome(difference["low"], difference["high"], difference.get("p_value"))
+    if shown == "better":
         said = f"better than {_called(other)} by {_interval(difference)} ROUGE-1"
-    elif difference["high"] < 0:
+    elif shown == "worse":
         turned = {"mean": -difference["mean"], "low": -difference["high"], "high": -difference["low"]}
         said = f"worse than {_called(other)} by {_interval(turned)} ROUGE-1"
     else:

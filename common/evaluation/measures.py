@@ -6,7 +6,7 @@ How each measure is defined stands in `common.metrics`.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,22 +20,24 @@ if TYPE_CHECKING:
     from common.metrics.external import ExternalScore
 
 
-def describe_summaries(texts: Sequence[str], examples: Sequence[Example]) -> dict[str, Any]:
-    """Mean measures of one system's summaries over the examples, by name.
+def example_measures(texts: Sequence[str], examples: Sequence[Example]) -> dict[str, np.ndarray]:
+    """Form, copying and unsupported claims of one system's summaries, arrays of shape (examples,), NaN for none."""
+    documents = [example.document for example in examples]
+    form = text_quality(texts, [example.summary for example in examples])
+    claims = faithfulness(documents, texts)["unsupported"]
+    return {**form, **abstractiveness(documents, texts), "unsupported_claims": claims}
+
+
+def mean_measures(measures: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Means of what `example_measures` returns, by name.
 
     `with_unsupported` is the percentage of summaries with at least one number, date, name or quotation that the
     document does not hold; `empty` is a count.
     """
-    documents = [example.document for example in examples]
-    form = text_quality(texts, [example.summary for example in examples])
-    claims = faithfulness(documents, texts)["unsupported"]
-    measures: dict[str, Any] = {
-        name: _mean(values) for name, values in {**form, **abstractiveness(documents, texts)}.items() if name != "empty"
-    }
-    measures["unsupported_claims"] = _mean(claims)
-    measures["with_unsupported"] = 100 * float(np.mean(claims > 0))
-    measures["empty"] = int(form["empty"].sum())
-    return measures
+    means: dict[str, Any] = {name: _mean(values) for name, values in measures.items() if name != "empty"}
+    means["with_unsupported"] = 100 * float(np.mean(measures["unsupported_claims"] > 0))
+    means["empty"] = int(measures["empty"].sum())
+    return means
 
 
 def external_scores(texts: Sequence[str], examples: Sequence[Example]) -> dict[str, ExternalScore]:

@@ -8,8 +8,8 @@ models that share a tokenizer only. Knows nothing of generated text.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class ReferencePerplexity:
 
     examples, target_tokens   what it is over
     left_out                  ids of examples whose reference or prompt leaves no room for the other
+    by_id                     perplexity of each example's reference
     """
 
     mean: float
@@ -41,6 +42,7 @@ class ReferencePerplexity:
     examples: int
     target_tokens: int
     left_out: tuple[str, ...] = ()
+    by_id: Mapping[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for results.json; of those left out, the number."""
@@ -64,7 +66,8 @@ def reference_perplexity(
     sums = example_losses(engine, encoded, form.tokenizer.pad_id, label)
     mean, low, high = perplexity_interval(sums)
     left_out = (*report.long_summaries, *report.no_room)
-    return ReferencePerplexity(mean, low, high, len(encoded), int(sums[:, 1].sum()), left_out)
+    by_id = {example.id: math.exp(loss / tokens) for example, (loss, tokens) in zip(encoded, sums, strict=True)}
+    return ReferencePerplexity(mean, low, high, len(encoded), int(sums[:, 1].sum()), left_out, by_id)
 
 
 def example_losses(engine: Engine, encoded: Sequence[EncodedExample], pad_id: int, label: str) -> NDArray[np.float64]:

@@ -22,7 +22,8 @@ from common.evaluation.evaluate import (
     evaluate_systems,
     score_predictions,
 )
-from common.evaluation.evaluation_results import overlap_facts, results_of, write_evaluation
+from common.evaluation.evaluation_results import overlap_facts, results_of, with_measures, write_evaluation
+from common.files import disk_error
 from common.loaded_run import LoadedRun
 from common.preparation import generation_spec, subset
 from common.progress import detail, note
@@ -57,6 +58,7 @@ class NothingHeldOutError(DataError):
 def evaluate_run(loaded: LoadedRun, options: EvalOptions, out: Path | None = None) -> dict[str, Any]:
     """Score a run, write results.json and predictions into `out` (default: the run), and return the results."""
     beside = name_runs(options.beside, loaded.run.path)
+    _check_before(out, options.bertscore)
     examples, split, sample = evaluation_examples(loaded.config, options)
     spec = generation_spec(loaded.config, loaded.prompt_format.eos_ids)
     base_form, base_name = None, None
@@ -87,18 +89,33 @@ def evaluate_run(loaded: LoadedRun, options: EvalOptions, out: Path | None = Non
         "model": loaded.config.model.model,
         "data": options.data or loaded.config.data.data,
         "split": split,
+        "limit": options.limit,
         "template": loaded.template.name,
         "base_template": base_name,
         "base_template_scores": template_scores,
         "beside": {name: str(path) for name, path in beside.items()},
         "overlap": overlap,
-        **({"bertscore_signature": signature} if signature else {}),
+        **({"bertscore_signature": signature, "bertscore_model": options.bertscore} if signature else {}),
     }
-    results = results_of(dataclasses.replace(evaluation, facts=facts))
+    evaluation = with_measures(dataclasses.replace(evaluation, facts=facts))
+    results = results_of(evaluation)
     for remark in results["notes"]:
         detail(remark)  # they stay in results.json
     write_evaluation(out or loaded.run.path, evaluation, results)
     return results
+
+
+def _check_before(out: Path | None, bertscore: str) -> None:
+    """Raise for what would only fail after all summaries are written."""
+    if out is not None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_error(out, error) from None
+    if bertscore:
+        from common.metrics.bertscore import check_encoder
+
+        check_encoder(bertscore)
 
 
 def _score_earlier(

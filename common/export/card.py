@@ -43,7 +43,11 @@ SPACE_SETTINGS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card is written from. `verification` is None for an export that was not checked."""
+    """What a card is written from. `verification` is None for an export that was not checked.
+
+    name   the run's, for the title
+    place  what loads it: the Hub repository it is made for, else the export's own folder
+    """
 
     source: ExportSource
     options: ExportOptions
@@ -51,6 +55,7 @@ class CardFacts:
     notes: tuple[str, ...]
     verification: Verification | None
     name: str
+    place: str
 
 
 def write_card(facts: CardFacts, directory: Path) -> None:
@@ -137,7 +142,7 @@ def _body(facts: CardFacts, run: RunFiles) -> str:
         f"# {facts.name}",
         f"Writes short summaries. Fine-tuned from {_link(source)} with LoRA by sumkit. {facts.chosen.summary}",
         "## Use",
-        facts.chosen.usage(source, facts.options, facts.name),
+        _usage(facts),
         "The prompt it was trained with, `{document}` being the text to summarize"
         + (f" (after `{source.prompt.bos}`):" if source.prompt.bos else ":"),
         _fenced(f"{source.prompt.before}{{document}}{source.prompt.after}"),
@@ -153,6 +158,13 @@ def _body(facts: CardFacts, run: RunFiles) -> str:
         _bullets(_licences(source)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _usage(facts: CardFacts) -> str:
+    usage = facts.chosen.usage(facts.source, facts.options, facts.place)
+    if "/" in facts.place or facts.place not in usage:
+        return usage
+    return f"In the directory that holds the folder `{facts.place}`:\n\n{usage}"
 
 
 def _link(source: ExportSource) -> str:

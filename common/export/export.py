@@ -65,8 +65,9 @@ def export_run(
     check: CheckOptions | None = None,
     engine: str = "auto",
     overwrite: bool = False,
+    repository: str = "",
 ) -> Exported:
-    """Export a run; without `check` nothing is run and the card says so.
+    """Export a run; without `check` nothing is run and the card says so. `repository` is where it is to be uploaded.
 
     Raises ModelError, and leaves nothing behind, when the export does not answer as the run does; UsageError for an
     unknown format or an `out` that is there already; otherwise what reading, writing or running raises.
@@ -94,7 +95,7 @@ def export_run(
                 "nothing was kept"
             )
         title = re.sub(r"\s+", "-", source.run.path.resolve().name)
-        write_card(CardFacts(source, options, chosen, notes, found, title), aside)
+        write_card(CardFacts(source, options, chosen, notes, found, title, repository or target.name), aside)
         write_atomically(target, aside.rename)
     finally:
         remove(aside)

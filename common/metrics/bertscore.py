@@ -9,12 +9,14 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import DataError, EngineError, ModelError
+from common.progress import Progress
 
 if TYPE_CHECKING:
     import torch
@@ -43,14 +45,15 @@ def bert_scores(
     """
     if len(predictions) != len(references):
         raise DataError(f"{len(predictions)} predictions for {len(references)} references: pair them one to one")
-    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None:
-        raise EngineError("BERTScore needs torch and transformers. Install them with: pip install 'sumkit[bertscore]'")
+    _need_libraries()
     tokenizer, encoder, depth = _load(model, layer)
     texts = sorted({text.strip() for text in (*predictions, *references)} - {""}, key=len, reverse=True)
     embedded: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-    for start in range(0, len(texts), batch_size):
-        chunk = texts[start : start + batch_size]
-        embedded.update(zip(chunk, _embed(tokenizer, encoder, depth, chunk), strict=True))
+    with Progress(len(texts), "BERTScore") as progress:
+        for start in range(0, len(texts), batch_size):
+            chunk = texts[start : start + batch_size]
+            embedded.update(zip(chunk, _embed(tokenizer, encoder, depth, chunk), strict=True))
+            progress.advance(len(chunk))
     rows = []
     for prediction, reference in zip(predictions, references, strict=True):
         ours, theirs = embedded.get(prediction.strip()), embedded.get(reference.strip())
@@ -59,18 +62,42 @@ def bert_scores(
     return BertScores(table[:, 0], table[:, 1], table[:, 2], f"bertscore|{model}|layer:{depth}|idf:no|rescaled:no")
 
 
+def check_encoder(model: str) -> None:
+    """Raise EngineError or ModelError where `bert_scores` would, without loading weights."""
+    _need_libraries()
+    from transformers import AutoConfig
+
+    looks_local = model.startswith((".", "/", "~")) or model.count("/") > 1
+    if looks_local and not Path(model).is_dir():
+        raise ModelError(f"--bertscore {model}: there is no such folder; give a model's folder or its Hub id")
+    try:
+        AutoConfig.from_pretrained(model, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(_not_loaded(model, error)) from error
+
+
+def _need_libraries() -> None:
+    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None:
+        raise EngineError("BERTScore needs torch and transformers. Install them with: pip install 'sumkit[bertscore]'")
+
+
+def _not_loaded(model: str, error: Exception) -> str:
+    return f"{model} cannot be loaded as an encoder for BERTScore: {str(error).splitlines()[0]}"
+
+
 def _load(model: str, layer: int | None) -> tuple[Any, Any, int]:
+    import torch
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
     try:
         config = AutoConfig.from_pretrained(model, trust_remote_code=False)
         spaced = {"add_prefix_space": True} if config.model_type in _BYTE_LEVEL else {}
         tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False, **spaced)
-        encoder = AutoModel.from_pretrained(model, use_safetensors=True, trust_remote_code=False).eval()
+        encoder = AutoModel.from_pretrained(
+            model, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+        ).eval()
     except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{model} cannot be loaded as an encoder for BERTScore: {str(error).splitlines()[0]}"
-        ) from error
+        raise ModelError(_not_loaded(model, error)) from error
     layers = int(config.num_hidden_layers)
     if layer is not None and not 1 <= layer <= layers:
         raise ModelError(f"layer {layer} asked of {model}, which has layers 1 to {layers}")

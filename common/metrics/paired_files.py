@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from common.data.cleaning import clean_text
 from common.data.files import read_table
 from common.data.read_jsonl import kind_of
 from common.data.table import Row, Table, shown
 from common.errors import DataError
+from common.files import sha256_text
 
 Value = TypeVar("Value")
 SHOWN = 10  # ids and rows listed in a message
@@ -45,6 +47,10 @@ def read_pairs(
     theirs = _read(references, columns)
     texts = _by_id(predictions, ours, lambda row: _text(row.values.get(prediction_column), prediction_column))
     accepted = _by_id(references, theirs, lambda row: _references(row, columns))
+    for path, found in ((predictions, texts), (references, accepted)):
+        if not found:
+            raise DataError(f"{path}: holds no rows; there is nothing to score")
+    _check_documents(predictions, ours, references, theirs)
     problems = []
     missing = [name for name in accepted if name not in texts]
     if missing:
@@ -57,21 +63,44 @@ def read_pairs(
         problems.append(f"{predictions}: ids that {references} does not have: {len(extra)} ({_listed(extra)})")
     if problems:
         raise DataError("\n".join(problems))
-    if not accepted:
-        raise DataError(f"{references}: holds no rows; there is nothing to score")
     return Pairs(list(accepted), [texts[name] for name in accepted], list(accepted.values()), _documents(theirs))
 
 
 def _read(path: Path, columns: Sequence[str]) -> Table:
+    if path.is_dir():
+        raise DataError(f"{path}: is a directory; give the file in it")
     table = read_table(path)
     if table.rows:
         for choices in (("id",), columns):
             if not set(choices) & set(table.columns):
+                other = "" if choices == ("id",) else ", or name it with --prediction-column or --reference-column"
                 raise DataError(
                     f"{path}: has no column {' or '.join(choices)}; its columns are {', '.join(table.columns)}. "
-                    "Rename one of them, or name it with --prediction-column or --reference-column"
+                    f"Rename one of them{other}"
                 )
     return table
+
+
+def _check_documents(predictions: Path, ours: Table, references: Path, theirs: Table) -> None:
+    """Raise DataError where a prediction was made from another document than stands under its id.
+
+    Known only where the predictions hold `document_sha256`, as ours do, and the references that or the document.
+    """
+    made_from = {str(row.values.get("id")): row.values.get("document_sha256") for row in ours.rows}
+    different = []
+    for row in theirs.rows:
+        ours_hash, theirs_hash, document = made_from.get(str(row.values.get("id"))), None, row.values.get("document")
+        if row.values.get("document_sha256"):
+            theirs_hash = {row.values["document_sha256"]}
+        elif isinstance(document, str):
+            theirs_hash = {sha256_text(document), sha256_text(clean_text(document))}
+        if ours_hash and theirs_hash and ours_hash not in theirs_hash:
+            different.append(str(row.values["id"]))
+    if different:
+        raise DataError(
+            f"{predictions}: {len(different)} of {len(made_from)} predictions were made from other documents than "
+            f"{references} holds under their ids ({_listed(different)}); score them against their own data"
+        )
 
 
 def _by_id(path: Path, table: Table, value_of: Callable[[Row], Value]) -> dict[str, Value]:

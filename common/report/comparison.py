@@ -104,7 +104,9 @@ def run_names(paths: Sequence[Path]) -> list[str]:
 
 def _rows_by_id(name: str, run: RunFiles) -> dict[str, PredictionRow]:
     if not run.predictions:
-        raise DataError(f"{run.path}: has no predictions.csv to compare; evaluate it first: sumkit eval {run.path}")
+        there = (run.path / "predictions.csv").is_file()
+        what = "predictions.csv holds no row that can be read" if there else "has no predictions.csv to compare"
+        raise DataError(f"{run.path}: {what}; evaluate it first: sumkit eval {run.path}")
     rows = {row.id: row for row in run.predictions}
     if len(rows) < len(run.predictions):
         seen = [row.id for row in run.predictions]
@@ -126,15 +128,25 @@ def shared_ids(rows: Mapping[str, Mapping[str, PredictionRow]]) -> list[str]:
     if not shared:
         raise DataError(f"the runs share no document id; evaluate them on the same data ({', '.join(rows)})")
     for name, own in others:
-        for what in ("document_sha256", "reference"):
-            different = [i for i in shared if getattr(first[i], what) != getattr(own[i], what)]
+        for noun, same in (("documents", _same_document), ("references", _same_references)):
+            different = [i for i in shared if not same(first[i], own[i])]
             if different:
-                noun = "documents" if what == "document_sha256" else "references"
                 raise DataError(
                     f"{len(different)} ids stand for different {noun} in {first_name} and {name}, the first is "
                     f"{different[0]!r}: evaluate both on the same data"
                 )
     return shared
+
+
+def _same_document(ours: PredictionRow, theirs: PredictionRow) -> bool:
+    return ours.document_sha256 == theirs.document_sha256
+
+
+def _same_references(ours: PredictionRow, theirs: PredictionRow) -> bool:
+    """Of several references each run shows the one it was scored on, so that all of them have to be compared."""
+    if ours.references and theirs.references:
+        return ours.references == theirs.references
+    return ours.reference == theirs.reference
 
 
 def paired_differences(scores: Mapping[str, Any], measure: str) -> list[PairedDifference]:

@@ -80,10 +80,10 @@ def faithfulness_note(run: RunFiles) -> str:
 def show_examples(run: RunFiles) -> dict[str, list[ShownExample]]:
     """The chosen examples by group, with the untuned model's summary beside where the run has it."""
     tokenizer = choose_tokenizer(row.reference for row in run.predictions)
-    base = {row.id: row.prediction for row in run.others.get("base", ())}
+    base = {row.key: row.prediction for row in run.others.get("base", ())}
     shown = {}
     for group, rows in choose_examples(run.predictions).items():
-        shown[group] = [show_example(row, tokenizer, system_label(run.main_system), base.get(row.id)) for row in rows]
+        shown[group] = [show_example(row, tokenizer, system_label(run.main_system), base.get(row.key)) for row in rows]
     return shown
 
 

@@ -21,7 +21,9 @@ from common.metrics.agreement import krippendorff_alpha
 from common.metrics.bootstrap import Interval, bootstrap_interval
 from common.report.formats import system_label
 from common.report.human_sheet import CRITERIA, FOLDER, KEY, RATING_COLUMNS, SCALE
+from common.report.run_files import LONGEST_CELL
 
+SYSTEMS = ("tuned", "base", "reference")
 MOST_PROBLEMS = 10  # named in an error message; the rest is counted
 
 Place = tuple[str, str]  # (item, summary label)
@@ -82,24 +84,38 @@ def read_key(path: Path) -> tuple[dict[Place, str], str]:
     """(item, label) -> system, and the id of the sheet."""
     if not path.is_file():
         raise DataError(f"{path} is missing; the key is written together with the sheet: sumkit eval --human-sheet N")
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {(row["item"], row["summary"]): row["system"] for row in rows}, rows[0]["sheet"] if rows else ""
+    columns, rows = _read_csv(path)
+    systems = {row.get("system") for row in rows}
+    if not rows or not {"sheet", "item", "summary"} <= set(columns) or not systems <= set(SYSTEMS):
+        raise DataError(
+            f"{path} is damaged: it must name the system ({', '.join(SYSTEMS)}) of each item and summary. Take it from "
+            "a backup; a new sheet, sumkit eval --human-sheet N, would not fit ratings that were made on the old one"
+        )
+    return {(row["item"], row["summary"]): row["system"] for row in rows}, rows[0]["sheet"]
 
 
-def _read_ratings(path: Path, sheet: str, key: Mapping[Place, str], ratings: Ratings, problems: list[str]) -> None:
+def _read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Column names and rows of a CSV file as spreadsheets write it; a cell that a short row lacks is empty."""
+    csv.field_size_limit(LONGEST_CELL)
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             sample = file.readline()
             file.seek(0)
-            reader = csv.DictReader(file, delimiter=";" if sample.count(";") > sample.count(",") else ",")
-            rows = list(enumerate(reader, 2))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    missing = [name for name in RATING_COLUMNS if name not in (reader.fieldnames or ())]
+            reader = csv.DictReader(file, restval="", delimiter=";" if sample.count(";") > sample.count(",") else ",")
+            return list(reader.fieldnames or ()), list(reader)
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def _read_ratings(path: Path, sheet: str, key: Mapping[Place, str], ratings: Ratings, problems: list[str]) -> None:
+    columns, rows = _read_csv(path)
+    missing = [name for name in RATING_COLUMNS if name not in columns]
     if missing:
-        raise DataError(f"{path}: has no column {', '.join(missing)}; expected are {', '.join(RATING_COLUMNS)}")
-    for line, row in rows:
+        raise DataError(
+            f"{path}: is not a filled-in sheet, it has no column {', '.join(missing)}; give the CSV file that the form "
+            f"saved, or the filled-in {FOLDER}/sheet.csv"
+        )
+    for line, row in enumerate(rows, 2):
         where = f"{path}, row {line}"
         place = ((row["item"] or "").strip(), (row["summary"] or "").strip())
         given = {name: _rating((row[name] or "").strip(), name, where, problems) for name in CRITERIA}
@@ -139,7 +155,7 @@ def summarise(ratings: Ratings, key: Mapping[Place, str]) -> HumanScores:
         means = {name: [values[name] for values in given if name in values] for name in CRITERIA}
         if given:
             by_system[system][place[0]] = {name: float(np.mean(v)) for name, v in means.items() if v}
-    systems = sorted(by_system, key=lambda name: ("tuned", "base", "reference").index(name))
+    systems = sorted(by_system, key=SYSTEMS.index)
     return HumanScores(
         raters=raters,
         documents=len({place[0] for _, place in ratings}),

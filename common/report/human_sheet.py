@@ -70,10 +70,10 @@ def draw_items(run: RunFiles, n: int, seed: int) -> list[SheetItem]:
         raise DataError(f"{run.path}: has no predictions to rate; evaluate it first: sumkit eval {run.path}")
     if not any(row.reference.strip() for row in run.predictions):
         raise DataError(f"{run.path}/predictions.csv: no row has a reference to rate the summaries beside")
-    base = {row.id: row for row in run.others.get("base", ())}
+    base = {row.key: row for row in run.others.get("base", ())}
     generator = random.Random(seed)
     rows = generator.sample(run.predictions, min(n, len(run.predictions)))
-    return [_item(number, row, base.get(row.id), run.main_system, generator) for number, row in enumerate(rows, 1)]
+    return [_item(number, row, base.get(row.key), run.main_system, generator) for number, row in enumerate(rows, 1)]
 
 
 def _item(

@@ -9,12 +9,13 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.errors import CheckpointError, ConfigError
+from common.errors import CheckpointError, ConfigError, DataError
+from common.files import sha256_text
 
 FILES = ("config.yaml", "environment.json", "metrics.jsonl", "predictions.csv", "results.json")
 TEXT_COLUMNS = ("id", "document", "reference", "prediction", "stop_reason", "document_sha256")
@@ -23,7 +24,10 @@ LONGEST_CELL = 2**31 - 1  # csv refuses cells over 128 kB by default; documents 
 
 @dataclass(frozen=True)
 class PredictionRow:
-    """One row of predictions.csv; `scores` in percent by measure, only those that are finite numbers."""
+    """One row of predictions.csv; `scores` in percent by measure, only those that are finite numbers.
+
+    references   every accepted summary, of which `reference` was scored; empty where the file does not say
+    """
 
     id: str
     document: str
@@ -31,7 +35,13 @@ class PredictionRow:
     prediction: str
     stop_reason: str = ""
     document_sha256: str = ""
+    references: tuple[str, ...] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Id and document hash: what rows of two systems or runs are paired by."""
+        return self.id, self.document_sha256
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,11 @@ class RunFiles:
 
 
 def read_run(path: Path) -> RunFiles:
-    """Read a run directory. Raises CheckpointError when it does not exist or holds none of a run's files."""
+    """Read a run directory.
+
+    Raises CheckpointError when it does not exist or holds none of a run's files, DataError when a prediction stands
+    beside another document than the one it was made from.
+    """
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such run directory; give the folder that train or eval wrote")
     if not any((path / name).is_file() for name in FILES):
@@ -184,7 +198,24 @@ def _read_predictions(path: Path, notes: list[str]) -> tuple[PredictionRow, ...]
         notes.append(f"{path.name}: cannot be read to its end ({error}).")
     if damaged:
         notes.append(f"{path.name}: {damaged} rows with too few or too many columns left out.")
+    _check_documents(path, rows)
     return tuple(rows)
+
+
+def _check_documents(path: Path, rows: Sequence[PredictionRow]) -> None:
+    """Raise DataError where a document is not the one whose hash its row holds."""
+    changed = [row.id for row in rows if row.document and row.document_sha256 and not _is_hashed(row)]
+    if changed:
+        raise DataError(
+            f"{path}: {len(changed)} of {len(rows)} predictions stand beside another document than they were made "
+            f"from (its document_sha256 differs), the first is {changed[0]!r}; the file was changed: evaluate the run "
+            "again"
+        )
+
+
+def _is_hashed(row: PredictionRow) -> bool:
+    """Whether the hash is the document's; not known of one whose characters no CSV can hold (they became U+FFFD)."""
+    return row.document_sha256 == sha256_text(row.document) or "\ufffd" in row.document
 
 
 def _prediction_row(cells: Mapping[str, str]) -> PredictionRow:
@@ -194,7 +225,15 @@ def _prediction_row(cells: Mapping[str, str]) -> PredictionRow:
         for name, text in cells.items()
         if name not in TEXT_COLUMNS and (number := _number(text)) is not None
     }
-    return PredictionRow(**texts, scores=scores)
+    return PredictionRow(**texts, references=_references(cells.get("references") or ""), scores=scores)
+
+
+def _references(cell: str) -> tuple[str, ...]:
+    try:
+        found = json.loads(cell) if cell else []
+    except (ValueError, RecursionError):
+        return ()
+    return tuple(text for text in found if isinstance(text, str)) if isinstance(found, list) else ()
 
 
 def _number(text: str) -> float | None:

@@ -221,7 +221,8 @@ def repeat_commands(run: RunFiles) -> list[tuple[str, str]]:
     path, config = shlex.quote(str(run.path)), shlex.quote(str(run.path / "config.yaml"))
     commands = []
     if run.config:
-        commands.append(("Train again with exactly these settings", f"sumkit train --config {config}"))
+        again = shlex.quote(f"{run.path}-again")
+        commands.append(("Train again with exactly these settings", f"sumkit train --config {config} --run {again}"))
         flags = []
         for info in all_settings():
             value = run.setting(info.path, info.default)
@@ -234,11 +235,18 @@ def repeat_commands(run: RunFiles) -> list[tuple[str, str]]:
         if flags:
             commands.append(("The same from the command line", f"sumkit train {' '.join(flags)}"))
     if run.results:
-        extras = "".join(
-            f" --{name} {shlex.quote(str(value))}"
-            for name, value in (("data", run.results.get("data")), ("split", run.results.get("split")))
-            if isinstance(value, str) and value
-        )
-        commands.append(("Evaluate again", f"sumkit eval {path}{extras}"))
+        commands.append(("Evaluate again", " ".join(["sumkit eval", path, *_evaluation_flags(run.results)])))
     commands.append(("Write this report again", f"sumkit report {path}"))
     return commands
+
+
+def _evaluation_flags(results: Mapping[str, Any]) -> list[str]:
+    """The flags of `sumkit eval` that make these results again."""
+    given = [(name, results.get(name)) for name in ("data", "split", "limit")]
+    if results.get("multi_reference") != "best":
+        given.append(("multi-reference", results.get("multi_reference")))
+    given += [("base-template", results.get("base_template")), ("bertscore", results.get("bertscore_model"))]
+    given += [("beside", path) for path in mapping(results.get("beside")).values()]
+    flags = [f"--{name} {shlex.quote(str(value))}" for name, value in given if isinstance(value, str | int) and value]
+    systems = mapping(results.get("systems"))
+    return flags if not systems or "base" in systems else [*flags, "--no-base"]

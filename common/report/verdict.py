@@ -1,6 +1,7 @@
 """Did it get better? The answer in plain sentences, from the intervals in results.json and what the run shows.
 
-A difference counts only where its 95 % interval leaves zero out. Knows nothing of how intervals are made.
+A difference counts only where its 95 % interval leaves zero out and its p value is at most 0.05. Knows nothing of how
+these are made.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from common.metrics.bootstrap import Outcome, outcome
 from common.report.formats import Interval, decimal, metric_label, read_interval, share, signed, system_label
 from common.report.run_files import RunFiles, finite, mapping
 
-Outcome = Literal["better", "worse", "unclear"]
 Tone = Literal["good", "mixed", "bad", "none"]
 
 COPYING = ("lead1", "lead3")  # what anybody gets by copying the first sentences
@@ -28,6 +29,7 @@ RUNAWAY_SHARE = 0.5  # a baseline that mostly runs into the limit loses part of 
 class Comparison:
     """The system under test minus another one on the same documents, in points of `metric`.
 
+    p_value      of approximate randomisation, None where not known
     detectable   the smallest true difference these documents would show in most cases, None where not known
     """
 
@@ -35,13 +37,12 @@ class Comparison:
     metric: str
     difference: Interval
     detectable: float | None = None
+    p_value: float | None = None
 
     @property
     def outcome(self) -> Outcome:
         low, high = self.difference.low, self.difference.high
-        if low is not None and low > 0:
-            return "better"
-        return "worse" if high is not None and high < 0 else "unclear"
+        return "unclear" if low is None or high is None else outcome(low, high, self.p_value)
 
     @property
     def sentence(self) -> str:
@@ -104,7 +105,10 @@ def read_comparisons(results: Mapping[str, Any], system: str = "tuned", metric: 
         value = mapping(measures).get(metric)
         difference = read_interval(value)
         if first == system and other and difference is not None:
-            found.append(Comparison(other, metric, difference, finite(mapping(value).get("detectable"))))
+            known = mapping(value)
+            found.append(
+                Comparison(other, metric, difference, finite(known.get("detectable")), finite(known.get("p_value")))
+            )
     order = {name: place for place, name in enumerate(REFERENCE_POINTS)}
     return sorted(found, key=lambda item: order.get(item.other, len(order)))
 

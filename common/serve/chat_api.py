@@ -21,7 +21,10 @@ from common.serve.summaries import MOST_NEW_TOKENS, Asked, Reports, Wishes, aske
 from common.serve.worker import Finished, Worker
 
 # Parameters that would change the answer in ways not offered here; their neutral values are accepted.
-UNSUPPORTED = ("tools", "functions", "tool_choice", "stop", "logprobs", "logit_bias", "modalities", "audio")
+UNSUPPORTED = (
+    "tools", "functions", "tool_choice", "stop", "logprobs", "logit_bias", "modalities", "audio", "presence_penalty",
+    "frequency_penalty",
+)  # fmt: skip
 _NEUTRAL: tuple[Any, ...] = (None, False, 0, [], {}, "none", "auto", ["text"])
 
 

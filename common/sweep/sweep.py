@@ -125,12 +125,18 @@ def _claim(plan: SweepPlan, path: Path, resume: bool) -> None:
         return
     if not resume:
         raise CheckpointError(f"{path} already holds a sweep; add --resume to continue it, or choose another --run")
-    stored = configuration.load_yaml(file)
-    different = [key for key in wanted if stored.get(key) != wanted[key]]
+    stored = stored_plan(path).definition()  # settings that have come since have their defaults in it
+    different = [key for key in wanted if key != "base" and stored[key] != wanted[key]]
+    different += [
+        f"{group}.{name}"
+        for group, values in wanted["base"].items()
+        for name, value in values.items()
+        if stored["base"][group][name] != value
+    ]
     if different:
         raise CheckpointError(
-            f"{path} cannot be resumed, it was started with other {' and '.join(different)}; "
-            "`sumkit sweep --run DIR --resume` alone continues it as it was"
+            f"{path} cannot be resumed, it was started with other {', '.join(different)}; "
+            f"`sumkit sweep --run {path} --resume` alone continues it as it was"
         )
 
 

@@ -60,3 +60,8 @@ def test_a_missing_file_is_named_and_a_run_without_a_curve_told_how_to_make_one(
         read_curves(tmp_path / "nowhere.csv")
     with pytest.raises(DataError, match="train --learning-curve"):
         read_curves(tmp_path)
+
+
+def test_a_file_without_a_header_is_not_taken_for_a_wide_one(tmp_path):
+    with pytest.raises(DataError, match=r"begins with numbers \(100, 3.0\) that are no training sizes"):
+        read_curves(write(tmp_path / "c.csv", "100,3.0\n200,2.7\n400,2.5\n800,2.35\n"))

@@ -40,7 +40,10 @@ def test_a_mistyped_command_or_flag_exits_2_and_names_the_nearest(capsys):
         (["train", "--data", "nowhere/at-all.jsonl"], "no such file"),
         (["train", "--data", "demo", "--model", "no-such-model"], "not a preset"),
         (["train", "--data", "demo", "--model", "./no-such-directory"], "no such directory"),
-        (["train", "--data", "demo", "--rank", "0"], "lora.rank = 0"),
+        (["train", "--data", "demo", "--rank", "0"], "--rank 0: input should be greater than or equal to 1"),
+        (["train", "--data", "demo", "--learning-rate", "inf"], "--learning-rate inf: must be a finite number"),
+        (["train", "--data", "demo", "--engine", "mlx", "--beams", "4"], "the mlx engine has no beam search"),
+        (["plan", "--data", "demo", "--device", "m1-16gb", "--optimizer", "adamw-8bit"], "no optimizer 'adamw-8bit'"),
         (["train", "--data", "demo", "--config", "missing.yaml"], "missing.yaml"),
         (["eval", "no/such/run"], "not a run directory"),
         (["prompts", "--template", "nonsense"], "choose from"),
@@ -66,7 +69,7 @@ def test_the_three_spellings_of_train_take_the_same_flags():
     def flags(engine):
         return {option for parameter in command_for(engine).params for option in parameter.opts}
 
-    assert flags("mlx") == flags("cuda") == flags(None) - {"--engine"}
+    assert flags("mlx") == flags("cuda") == flags(None)
 
 
 def test_the_flags_that_scripts_rely_on_exist():
@@ -116,3 +119,34 @@ def test_every_option_of_every_command_is_explained(name):
     for parameter in command.get_params(context):
         if isinstance(parameter, click.Option):
             assert parameter.help, (name, parameter.opts)
+
+
+def test_a_module_takes_its_own_engine_and_refuses_the_other(capsys):
+    assert run(command_for("cuda"), ["-h"]) == 0
+    assert "--engine" in capsys.readouterr().out
+    assert run(command_for("cuda"), ["--engine", "mlx", "--data", "demo"]) == 2
+    assert "python -m mlx_sum.train" in capsys.readouterr().err
+
+
+def test_resuming_asks_which_run(capsys):
+    status, _, err = call(capsys, "train", "--resume")
+    assert status == 2
+    assert "name it as --run DIR" in err
+    status, _, err = call(capsys, "train", "--resume", "--run", "runs/none")
+    assert status == 2
+    assert "there is no run directory runs/none" in err
+
+
+def test_generate_samples_stands_among_trains_own_options(capsys):
+    _, out, _ = call(capsys, "train", "--help")
+    assert "Align:" not in out
+    assert out.index("--generate-samples") < out.index("Data:")
+
+
+def test_a_sweep_is_not_reported_as_a_run(capsys, tmp_path):
+    (tmp_path / "sweep.yaml").write_text("trials: {}\n")
+    (tmp_path / "results.json").write_text("{}")
+    status, _, err = call(capsys, "report", str(tmp_path))
+    assert status == 2
+    assert "is a sweep" in err
+    assert not (tmp_path / "report.html").exists()

@@ -9,7 +9,14 @@ import pytest
 
 from common.errors import DataError
 from common.evaluation.evaluate import Evaluation, baseline_predictions, score_predictions
-from common.evaluation.evaluation_results import overlap_facts, predictions_csv, results_of, score_table
+from common.evaluation.evaluation_results import (
+    overlap_facts,
+    predictions_csv,
+    results_of,
+    score_table,
+    with_measures,
+    write_evaluation,
+)
 from common.evaluation.run_evaluation import training_overlap
 from common.files import sha256_text
 from common.settings import DataSettings, RunConfig
@@ -38,6 +45,10 @@ def evaluation(*tuned: str, reasons: tuple[str, ...] = ("eos", "eos", "eos")) ->
     return Evaluation(EXAMPLES, systems, "best", "words")
 
 
+def evaluated(*tuned: str, reasons: tuple[str, ...] = ("eos", "eos", "eos")) -> Evaluation:
+    return with_measures(evaluation(*tuned, reasons=reasons))
+
+
 def test_a_prediction_of_another_document_is_an_error():
     swapped = predictions("x", "y", "z")
     swapped[0], swapped[1] = swapped[1], swapped[0]
@@ -49,7 +60,7 @@ def test_a_prediction_of_another_document_is_an_error():
 
 
 def test_empty_and_failed_generations_count_as_zero_and_are_shown():
-    results = results_of(evaluation("The mill burned down.", "", "", reasons=("eos", "error", "eos")))
+    results = results_of(evaluated("The mill burned down.", "", "", reasons=("eos", "error", "eos")))
     assert results["stop_reasons"]["tuned"] == {"eos": 2, "length": 0, "error": 1}
     assert results["systems"]["tuned"]["empty"] == 2
     assert results["systems"]["tuned"]["rouge1"]["mean"] == pytest.approx(100 / 3)
@@ -59,9 +70,7 @@ def test_empty_and_failed_generations_count_as_zero_and_are_shown():
 
 
 def test_differences_are_paired_and_have_the_sign_of_the_gain():
-    results = results_of(
-        evaluation("The mill burned down.", "The river rose after rain.", "Staff strike stops trains.")
-    )
+    results = results_of(evaluated("The mill burned down.", "The river rose after rain.", "Staff strike stops trains."))
     difference = results["differences"]["tuned-lead1"]["rouge1"]
     gap = results["systems"]["tuned"]["rouge1"]["mean"] - results["systems"]["lead1"]["rouge1"]["mean"]
     assert difference["mean"] == pytest.approx(gap)
@@ -71,7 +80,7 @@ def test_differences_are_paired_and_have_the_sign_of_the_gain():
 def test_the_stored_reference_is_the_one_that_was_scored():
     rows = list(
         csv.DictReader(
-            io.StringIO(predictions_csv(EXAMPLES, evaluation("The mill burned down.", "x", "y").systems["tuned"]))
+            io.StringIO(predictions_csv(EXAMPLES, evaluated("The mill burned down.", "x", "y").systems["tuned"]))
         )
     )
     assert rows[0]["reference"] == "The mill burned down."
@@ -106,7 +115,7 @@ def test_scored_documents_that_were_trained_on_are_found_and_scores_shown_withou
 
 def test_claims_without_support_are_listed_for_each_prediction():
     texts = ("The mill burned down on Friday.", "The river rose by 19 metres in Utrecht.", "Trains stop.")
-    rows = list(csv.DictReader(io.StringIO(predictions_csv(EXAMPLES, evaluation(*texts).systems["tuned"]))))
+    rows = list(csv.DictReader(io.StringIO(predictions_csv(EXAMPLES, evaluated(*texts).systems["tuned"]))))
     listed = [[(claim["kind"], claim["text"]) for claim in json.loads(row["unsupported"])] for row in rows]
     assert listed[0] == [("date", "Friday")]
     assert ("number", "19") in listed[1]
@@ -115,7 +124,7 @@ def test_claims_without_support_are_listed_for_each_prediction():
 
 
 def test_every_score_has_an_interval_and_every_difference_is_paired():
-    results = results_of(evaluation("The mill burned down.", "Rain fell.", "Staff strike stops trains."))
+    results = results_of(evaluated("The mill burned down.", "Rain fell.", "Staff strike stops trains."))
     for measure in ("rouge1", "rouge2", "rougeL", "rougeLsum", "bleu", "chrf", "meteor"):
         score = results["systems"]["tuned"][measure]
         assert score["low"] <= score["mean"] <= score["high"]
@@ -129,8 +138,36 @@ def test_every_score_has_an_interval_and_every_difference_is_paired():
 
 
 def test_the_table_says_which_difference_would_show():
-    results = results_of(evaluation("The mill burned down.", "x", "y"))
+    results = results_of(evaluated("The mill burned down.", "x", "y"))
     detectable = results["differences"]["tuned-lead3"]["rouge1"]["detectable"]
     assert f"(detectable: {detectable:.2f})" in score_table(results)
     assert "random sentence" in score_table(results)
     assert "oracle" in score_table(results)
+
+
+def test_every_measure_is_there_for_each_example(tmp_path):
+    made = evaluated("The mill burned down.", "", "Staff strike stops trains.")
+    results = results_of(made)
+    write_evaluation(tmp_path, made, results)
+    rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
+    for measure in ("rougeLsum", "chrf", "meteor", "coverage", "novel_2grams", "length_ratio", "repeated_3grams"):
+        values = [float(row[measure]) for row in rows if row[measure]]
+        if measure not in ("chrf",):  # whose mean is over the corpus
+            stated = results["systems"]["tuned"][measure]
+            mean = stated["mean"] if isinstance(stated, dict) else stated
+            assert np.mean(values) == pytest.approx(mean, abs=1e-3), measure
+    assert rows[1]["coverage"] == "", "an empty summary copies nothing and invents nothing"
+
+
+def test_predictions_of_a_system_that_is_no_longer_evaluated_go(tmp_path):
+    made = evaluated("The mill burned down.", "x", "y")
+    (tmp_path / "predictions-base.csv").write_text("id,prediction\na,of another evaluation\n")
+    write_evaluation(tmp_path, made, results_of(made))
+    names = {path.name for path in tmp_path.glob("predictions*.csv")}
+    assert names == {"predictions.csv", *(f"predictions-{name}.csv" for name in ("lead1", "lead3", "random", "oracle"))}
+
+
+def test_three_documents_are_no_proof_however_large_the_gain():
+    results = results_of(evaluated("The mill burned down.", "The river rose after rain.", "Staff strike stops trains."))
+    assert results["differences"]["tuned-random"]["rouge1"]["p_value"] > 0.05
+    assert "tuned is not distinguishable from random sentence" in score_table(results)

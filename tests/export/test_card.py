@@ -136,3 +136,14 @@ def test_the_card_of_a_known_base_names_it_with_its_licence(make_run: MakeRun, m
     config = json.loads((made.path / "adapter_config.json").read_text(encoding="utf-8"))
     assert config["base_model_name_or_path"] == "Qwen/Qwen2.5-0.5B"
     assert read_run(run).name == "notes"
+
+
+def test_the_code_on_the_card_names_what_it_loads(run: Path, tmp_path: Path) -> None:
+    """The folder, as one stands beside it, or the repository that it is made for; never the run."""
+    local = (export_run(run, "peft", tmp_path / "mine").path / "README.md").read_text(encoding="utf-8")
+    assert "In the directory that holds the folder `mine`:" in local
+    assert 'PeftModel.from_pretrained(base, "mine")' in local.replace("'", '"')
+    pushed = export_run(run, "peft", tmp_path / "theirs", repository="me/summarizer").path / "README.md"
+    text = pushed.read_text(encoding="utf-8").replace("'", '"')
+    assert 'PeftModel.from_pretrained(base, "me/summarizer")' in text
+    assert "In the directory" not in text

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from common.errors import DataError, ModelError
-from common.metrics.bertscore import bert_scores
+from common.metrics.bertscore import bert_scores, check_encoder
 from tests.metrics.tiny_encoder import build_tiny_encoder
 
 pytest.importorskip("torch")
@@ -73,3 +73,9 @@ def test_scores_equal_the_bert_score_package(encoder: str) -> None:
     for mine, expected in zip((ours.precision, ours.recall, ours.fmeasure), theirs, strict=True):
         np.testing.assert_allclose(mine, 100 * expected.double().numpy(), atol=2e-3)
     assert np.ptp(ours.fmeasure) > 1  # the pairs do differ
+
+
+def test_a_model_that_is_not_there_is_named_before_anything_else_is_done(encoder: str) -> None:
+    check_encoder(encoder)
+    with pytest.raises(ModelError, match="there is no such folder"):
+        check_encoder("/no/such/encoder")

@@ -10,12 +10,12 @@ import pytest
 from common.errors import DataError
 from common.metrics import bootstrap
 from common.metrics.bootstrap import (
-    Difference,
     bootstrap_interval,
     bootstrap_intervals,
     minimum_detectable_difference,
+    outcome,
     paired_difference,
-    verdict,
+    student_quantile,
 )
 
 
@@ -128,14 +128,24 @@ def test_the_detectable_difference_is_found_with_the_stated_power() -> None:
     assert minimum_detectable_difference([1.0]) == math.inf
 
 
-def test_the_verdict_says_what_the_interval_allows() -> None:
-    assert verdict(Difference(8.1, 6.9, 9.4, 0.0001, 1.8, 200), "untuned", "ROUGE-1") == (
-        "better than untuned by 8.1 ROUGE-1 [6.9, 9.4]"
-    )
-    assert verdict(Difference(-2.0, -3.1, -0.9, 0.001, 1.8, 200), "Lead-3", "ROUGE-1") == (
-        "worse than Lead-3 by 2.0 ROUGE-1 [0.9, 3.1]"
-    )
-    assert verdict(Difference(0.3, -0.5, 1.1, 0.4, 1.2, 200), "run X", "ROUGE-L") == (
-        "not distinguishable from run X in ROUGE-L: +0.3 [-0.5, 1.1]; these 200 examples would show a difference of "
-        "1.2 or more"
-    )
+@pytest.mark.parametrize("examples", [3, 4, 6, 7])
+def test_the_interval_of_a_few_examples_covers_the_mean_of_a_normal_sample_as_promised(examples: int) -> None:
+    generator = np.random.default_rng(8)
+    intervals = [bootstrap_interval(generator.normal(30, 12, examples)) for _ in range(2000)]
+    assert 0.93 <= np.mean([interval.low <= 30 <= interval.high for interval in intervals]) <= 0.97
+
+
+def test_students_quantiles_are_those_of_the_tables() -> None:
+    for freedom, wanted in ((1, 12.706), (2, 4.303), (3, 3.182), (5, 2.571), (30, 2.042)):
+        assert student_quantile(0.975, freedom) == pytest.approx(wanted, rel=2e-3)
+
+
+def test_a_difference_counts_by_its_interval_and_its_p_value() -> None:
+    assert outcome(6.9, 9.4, 0.0001) == "better"
+    assert outcome(-3.1, -0.9, 0.001) == "worse"
+    assert outcome(-0.5, 1.1, 0.4) == "unclear"
+    assert outcome(4.0, 55.4, 0.25) == "unclear", "what three examples say is not enough"
+    assert outcome(1.0, 2.0, None) == "better"
+    five = paired_difference([30.0, 31.0, 29.0, 33.0, 32.0], [20.0] * 5)
+    assert five.low > 0
+    assert outcome(five.low, five.high, five.p_value) == "unclear"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from common.cli.main import group, run
+from common.files import sha256_text
 from common.metrics.bertscore import bert_scores
 from common.metrics.rouge import rouge_scores
 from tests.metrics.tiny_encoder import build_tiny_encoder
@@ -188,3 +189,38 @@ def test_wrong_columns_empty_references_and_missing_files_are_explained(
     assert score("-p", predictions, "-r", tmp_path / "absent.jsonl") == 1
     assert "there is no such file" in capsys.readouterr().err
     assert score("-p", predictions) == 2
+
+
+def test_every_score_asked_for_is_written_for_each_id(predictions: Path, references: Path, tmp_path: Path) -> None:
+    file = tmp_path / "each.jsonl"
+    assert score("-p", predictions, "-r", references, "--also", "chrf", "--also", "meteor", "--per-example", file) == 0
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert all(0 <= row["chrf"] <= 100 and 0 <= row["meteor"] <= 100 for row in rows)
+    assert {row["id"]: row["chrf"] for row in rows}["b"] == 0
+
+
+def test_predictions_of_other_documents_under_the_same_ids_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = write_jsonl(
+        tmp_path / "made.jsonl",
+        [{"id": n, "prediction": text, "document_sha256": sha256_text(DOCUMENTS[n])} for n, text in SUMMARIES.items()],
+    )
+    rows = [{"id": n, "summary": text, "document": DOCUMENTS[n]} for n, text in SUMMARIES.items()]
+    assert score("-p", made, "-r", write_jsonl(tmp_path / "right.jsonl", rows)) == 0
+    for row, other in zip(rows, "bca", strict=True):
+        row["document"] = DOCUMENTS[other]
+    capsys.readouterr()
+    assert score("-p", made, "-r", write_jsonl(tmp_path / "wrong.jsonl", rows)) == 1
+    assert "3 of 3 predictions were made from other documents" in capsys.readouterr().err
+
+
+def test_an_empty_file_and_a_directory_are_named_as_such(
+    predictions: Path, references: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = write_jsonl(tmp_path / "empty.jsonl", [])
+    for arguments in (("-p", predictions, "-r", empty), ("-p", empty, "-r", references)):
+        assert score(*arguments) == 1
+        assert "empty.jsonl" in capsys.readouterr().err
+    assert score("-p", predictions, "-r", tmp_path) == 1
+    assert "is a directory; give the file in it" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from common.files import sha256_text
 from common.metrics.bootstrap import bootstrap_interval, paired_difference
 from common.metrics.rouge import rouge_scores
 from common.metrics.sentences import split_sentences
@@ -110,7 +111,9 @@ def write_predictions(path: Path, examples: list[Example], texts: list[str], sto
         writer.writerow(COLUMNS)
         for index, (example, text, stop) in enumerate(zip(examples, texts, stops, strict=True)):
             values = [f"{scores[measure][index]:.4f}" for measure in MEASURES[:3]]
-            writer.writerow([example.id, example.document, "0" * 64, example.summary, text, stop, *values])
+            writer.writerow(
+                [example.id, example.document, sha256_text(example.document), example.summary, text, stop, *values]
+            )
     return scores
 
 

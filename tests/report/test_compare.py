@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def edit(path: Path, column: str, value: str) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("document_sha256", "f" * 64, "1 ids stand for different documents in a and b"),
+        ("document_sha256", "f" * 64, "1 of 40 predictions stand beside another document"),
         ("reference", "another", "1 ids stand for different references in a and b"),
         ("id", "appeal-01", "ids repeat"),
         ("rouge1", "", "1 rows have no scores"),
@@ -92,6 +93,14 @@ def test_rows_that_do_not_mean_the_same_are_refused(tmp_path: Path, column: str,
     first, second = make_run(tmp_path / "a", 0.3, 1), make_run(tmp_path / "b", 0.3, 2)
     edit(second, column, corpus(1)[0].id if column == "id" else value)
     with pytest.raises(DataError, match=message):
+        compare_runs([first, second])
+
+
+def test_the_same_ids_of_other_documents_are_refused(tmp_path: Path) -> None:
+    first, second = make_run(tmp_path / "a", 0.3, 1), make_run(tmp_path / "b", 0.3, 2)
+    examples = [replace(example, document=f"Another text. {n}") for n, example in enumerate(corpus())]
+    write_predictions(second / "predictions.csv", examples, ["a text"] * 40, ["eos"] * 40)
+    with pytest.raises(DataError, match="40 ids stand for different documents in a and b"):
         compare_runs([first, second])
 
 
@@ -124,3 +133,25 @@ def test_the_command_prints_tables_and_sentences_and_one_json(
     assert set(answer["differences"][0]["difference"]) >= {"mean", "low", "high", "p_value"}
     assert run(command, [str(good), str(tmp_path / "none")]) == 1
     assert "no such run directory" in capsys.readouterr().err
+
+
+def test_runs_that_were_scored_on_different_ones_of_the_same_references_are_compared(tmp_path: Path) -> None:
+    a, b = make_run(tmp_path / "a", 0.2, 1), make_run(tmp_path / "b", 0.6, 2)
+    for path, place in ((a, 0), (b, 1)):
+        with (path / "predictions.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        for row in rows:
+            several = [row["reference"], f"Another one of {row['id']}."]
+            row.update(reference=several[place], references=json.dumps(several))
+        with (path / "predictions.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    assert compare_runs([a, b]).shared == 40
+
+
+def test_predictions_that_hold_no_row_are_named_as_such(tmp_path: Path) -> None:
+    a, b = make_run(tmp_path / "a", 0.2, 1), make_run(tmp_path / "b", 0.6, 2)
+    (b / "predictions.csv").write_text(",".join(COLUMNS) + "\n")
+    with pytest.raises(DataError, match=r"predictions.csv holds no row that can be read"):
+        compare_runs([a, b])

@@ -96,13 +96,16 @@ def test_key_figures_come_from_results_log_and_environment() -> None:
 
 def test_commands_repeat_the_run_with_every_changed_setting_quoted() -> None:
     config = {"data": {"data": "my notes/", "limit_train": 0}, "output": {"final_eval": False, "run": "x"}}
-    commands = [
-        line for _, line in repeat_commands(run_with(config=config, results={"data": "a.jsonl", "split": "dev"}))
-    ]
+    results = {
+        "data": "a.jsonl", "split": "dev", "limit": 50, "multi_reference": "mean", "base_template": "chat",
+        "beside": {"old": "runs/old one"}, "bertscore_model": "roberta-large", "systems": {"tuned": {}, "base": {}},
+    }  # fmt: skip
+    commands = [line for _, line in repeat_commands(run_with(config=config, results=results))]
     assert commands == [
-        "sumkit train --config 'runs/my run/config.yaml'",
+        "sumkit train --config 'runs/my run/config.yaml' --run 'runs/my run-again'",
         "sumkit train --data 'my notes/' --no-final-eval",
-        "sumkit eval 'runs/my run' --data a.jsonl --split dev",
+        "sumkit eval 'runs/my run' --data a.jsonl --split dev --limit 50 --multi-reference mean --base-template chat "
+        "--bertscore roberta-large --beside 'runs/old one'",
         "sumkit report 'runs/my run'",
     ]
     changed = {path: differs for path, _, differs in settings_table(run_with(config=config))}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from common.errors import DataError
 from common.report.human_scores import human_table, read_human_scores
 from common.report.human_sheet import CRITERIA, draw_items, sheet_id, write_human_sheet
 from common.report.run_files import read_run
-from tests.report.example_runs import write_evaluation
+from tests.report.example_runs import corpus, write_evaluation
 from tests.report.page_reader import Page
 from tests.report.test_page import hostile_examples
 
@@ -168,3 +169,39 @@ def test_what_cannot_be_rated_is_refused_with_the_remedy(run_path: Path, tmp_pat
         read_human_scores(tmp_path, [run_path / "human" / "sheet.csv"])
     with pytest.raises(DataError, match="no rating is filled in"):
         read_human_scores(run_path, [run_path / "human" / "sheet.csv"])
+
+
+def test_a_summary_of_another_document_under_the_same_id_is_not_on_the_sheet(tmp_path: Path) -> None:
+    write_evaluation(tmp_path)
+    other = tmp_path / "other"
+    write_evaluation(other, [replace(example, document=f"Another text. {n}") for n, example in enumerate(corpus())])
+    (other / "predictions-base.csv").replace(tmp_path / "predictions-base.csv")
+    for item in draw_items(read_run(tmp_path), 5, seed=0):
+        assert {system for _, system, _ in item.summaries} == {"tuned", "reference"}
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"a,b\n1,2\n", b"\xff\x00\x81", b"sheet,item,summary,id,system\ns,1,A,x,somebody\n"]
+)
+def test_a_damaged_key_or_sheet_is_named(run_path: Path, tmp_path: Path, content: bytes) -> None:
+    filled = fill(run_path, tmp_path / "ann.csv", "ann", lambda system, item: 3)
+    damaged = tmp_path / "run"
+    (damaged / "human").mkdir(parents=True)
+    (damaged / "human" / "key.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"key.csv is damaged: it must name the system"):
+        read_human_scores(damaged, [filled])
+    broken = tmp_path / "broken.csv"
+    broken.write_bytes(content)
+    with pytest.raises(DataError, match=r"broken.csv: is not a filled-in sheet"):
+        read_human_scores(run_path, [broken])
+
+
+def test_a_sheet_with_a_very_long_document_is_read(run_path: Path, tmp_path: Path) -> None:
+    filled = fill(run_path, tmp_path / "ann.csv", "ann", lambda system, item: 3)
+    rows = rows_of(filled)
+    rows[0]["document"] = "word " * 40_000
+    with filled.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    assert read_human_scores(run_path, [filled]).documents == 12

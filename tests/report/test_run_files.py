@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
 import pytest
 
-from common.errors import CheckpointError
+from common.errors import CheckpointError, DataError
 from common.report.run_files import read_run
 from tests.report.example_runs import write_evaluation, write_training
 
@@ -77,4 +78,20 @@ def test_what_is_no_run_is_an_error_that_says_so(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such run directory"):
         read_run(tmp_path / "missing")
     with pytest.raises(CheckpointError, match=r"not a run directory, it holds none of config\.yaml"):
+        read_run(tmp_path)
+
+
+def test_a_prediction_beside_another_document_than_its_own_is_an_error(tmp_path: Path) -> None:
+    """Summaries moved against their documents are the mistake that scores cannot show."""
+    write_training(tmp_path)
+    write_evaluation(tmp_path)
+    file = tmp_path / "predictions.csv"
+    with file.open(newline="") as lines:
+        rows = list(csv.reader(lines))
+    documents = [row[1] for row in rows[1:]]
+    for row, document in zip(rows[1:], [*documents[1:], documents[0]], strict=True):
+        row[1] = document
+    with file.open("w", newline="") as lines:
+        csv.writer(lines).writerows(rows)
+    with pytest.raises(DataError, match="40 of 40 predictions stand beside another document"):
         read_run(tmp_path)

@@ -94,6 +94,7 @@ def test_claims_without_support_come_with_the_answer(client: openai.OpenAI) -> N
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "messages"),
         ({"n": 2}, "n is 2; only 1 is supported"),
         ({"stop": ["."]}, "stop is not supported"),
+        ({"presence_penalty": 0.5}, "presence_penalty is not supported"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools is not supported"),
         ({"response_format": {"type": "json_object"}}, "response_format must be of type text"),
         ({"temperature": 3}, "temperature: Input should be less than or equal to 2"),

@@ -155,3 +155,24 @@ def test_the_command_ranks_by_rouge_and_prints_one_json_document(base, tmp_path)
     assert again.returncode == 0, again.stderr
     assert "chosen: template=" in again.stdout
     assert "trial 1" not in again.stderr  # nothing is run again
+
+
+def test_a_sweep_made_before_a_setting_existed_is_resumed(finished):
+    path, results, _ = finished
+    file = path / "sweep.yaml"
+    whole = file.read_text()
+    without = "".join(line for line in whole.splitlines(True) if "neftune_alpha" not in line and "  dora" not in line)
+    assert without != whole
+    file.write_text(without)
+    try:
+        again = run_sweep(stored_plan(path), path, True, lambda *call: pytest.fail("a finished trial ran again"))
+        assert again["best"] == results["best"]
+        other = dataclasses.replace(stored_plan(path), measure="rouge1")
+        with pytest.raises(CheckpointError, match="was started with other measure; "):
+            run_sweep(other, path, True)
+        changed = stored_plan(path)
+        lora = dataclasses.replace(changed.base.lora, rank=3)
+        with pytest.raises(CheckpointError, match=r"was started with other lora.rank"):
+            run_sweep(dataclasses.replace(changed, base=dataclasses.replace(changed.base, lora=lora)), path, True)
+    finally:
+        file.write_text(whole)
