@@ -48,7 +48,8 @@ def main() -> None:
     winner = max(("vote", "average"), key=lambda name: means[name])
     path = write_result(
         "ensembles",
-        "python -m benchmarks.ensembles --run RUN --run RUN --run RUN --data dialogsum/dev.jsonl",
+        "python -m benchmarks.ensembles --run RUN --run RUN --run RUN --data dialogsum/dev.jsonl"
+        + (f" --limit {arguments.limit}" if arguments.limit else ""),
         rows,
         headline(f"ROUGE-1 of the {winner}", means[winner], means[best], "the best run alone"),
         packages=("torch", "mlx", "transformers"),

@@ -55,7 +55,8 @@ def main() -> None:
     by_name = {row["system"]: row["rouge1"]["mean"] for row in rows}
     path = write_result(
         "long_documents",
-        "python -m benchmarks.long_documents --run RUN --data xsum/test.jsonl",
+        "python -m benchmarks.long_documents --run RUN --data xsum/test.jsonl"
+        + (f" --limit {arguments.limit}" if arguments.limit else ""),
         rows,
         headline("ROUGE-1 on the longest tenth", by_name["map-reduce"], by_name["truncate"], "truncation"),
         packages=("torch", "mlx", "transformers"),

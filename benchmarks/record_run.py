@@ -30,6 +30,7 @@ def main() -> None:
         {
             "system": name,
             **{measure: scores[measure] for measure in ("rouge1", "rouge2", "rougeL", "rougeLsum")},
+            **{measure: round(scores[measure], 3) for measure in ("words", "unsupported_claims")},
             "stop_reasons": results["stop_reasons"].get(name),
         }
         for name, scores in results["systems"].items()

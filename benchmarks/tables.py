@@ -13,6 +13,8 @@ SYSTEMS = {
     "lead3": "Lead-3 (first three sentences)",
     "lead1": "Lead-1 (first sentence)",
 }
+ALIGNED = {"tuned": "aligned", "base": "untuned"}
+NOT_TRAINED = ("lead1", "lead3", "random", "oracle")
 MEASURES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
 
 
@@ -41,7 +43,8 @@ def scores_table(result: dict[str, Any]) -> str:
         "",
         f"ROUGE in percent, with 95 % intervals. Gain over the untuned model: {gain['mean']:.1f} ROUGE-1 "
         f"[{gain['low']:.1f}, {gain['high']:.1f}].\n{ended} of {scored} summaries ended by themselves. "
-        f"{result['device']}, {minutes} min {seconds:02d} s of training, {result['date'][:10]}.",
+        f"{result['device']}, {minutes} min {seconds:02d} s of training at its median step's speed, "
+        f"{result['date'][:10]}.",
     ]
     return "\n".join(lines)
 
@@ -49,7 +52,7 @@ def scores_table(result: dict[str, Any]) -> str:
 def runs_table(results: dict[str, dict[str, Any]]) -> str:
     """One line for each recorded fine-tune: ROUGE-1 of the systems, the gain with its interval, time and device."""
     lines = [
-        "| run | fine-tuned | untuned | Lead-3 | gain over untuned | documents | training | device |",
+        "| run | fine-tuned | untuned | Lead-3 | gain over untuned | documents | training* | device |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, result in results.items():
@@ -64,7 +67,8 @@ def runs_table(results: dict[str, dict[str, Any]]) -> str:
             f"| {training['examples_scored']:,} {training['split']} | {training['seconds'] / 60:,.1f} min "
             f"| {result['device']} |"
         )
-    return "\n".join(lines)
+    note = "\\* All tokens at the speed of the median step; evaluations, pauses and other work on the machine left out."
+    return "\n".join([*lines, "", note])
 
 
 def recipes_table(results: dict[str, dict[str, Any]]) -> str:
@@ -85,6 +89,78 @@ def recipes_table(results: dict[str, dict[str, Any]]) -> str:
             lines.append(f"| {recipe} | {SYSTEMS[row['system']]} | {scores} | {ended} |")
             recipe = ""
     return "\n".join([*lines, "", *(f"- {command}" for command in commands)])
+
+
+def methods_table(result: dict[str, Any] | None, first: str) -> str:
+    """Ways to summarize the same documents, a line each, with their cost, and what the differences are against."""
+    if result is None:
+        return "Not measured yet."
+    lines = [
+        f"| {first} | ROUGE-1 | ROUGE-2 | difference in ROUGE-1 | unsupported claims | seconds each |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        difference = _signed(row["difference"]["rouge1"]) if "difference" in row else ""
+        lines.append(
+            f"| {row['system']} | {_interval(row['rouge1'])} | {_interval(row['rouge2'])} | {difference} "
+            f"| {row['unsupported_claims']:.2f} | {row['seconds_each']:.1f} |"
+        )
+    scored = next(row["examples"] for row in result["rows"])
+    return "\n".join([*lines, "", f"{scored} documents, {_measured(result)}: `{result['command']}`"])
+
+
+def prompts_table(result: dict[str, Any] | None) -> str:
+    """Templates zero-shot and tuned on the same documents: ROUGE-1, what they cost in tokens, and endings."""
+    if result is None:
+        return "Not measured yet."
+    lines = ["| template | | ROUGE-1 | tokens it adds | ended by themselves |", "|---|---|---|---|---|"]
+    rows = [row for row in result["rows"] if "template" in row]
+    for row in sorted(rows, key=lambda row: -row["rouge1"]["mean"]):
+        lines.append(
+            f"| `{row['template']}` | {'tuned' if row['run'] else 'zero-shot'} | {_interval(row['rouge1'])} "
+            f"| {row['overhead_tokens']:.0f} | {row['stop_reasons']['eos']} of {sum(row['stop_reasons'].values())} |"
+        )
+    return "\n".join([*lines, "", f"{_measured(result)}: `{result['command']}`"])
+
+
+def alignment_table(results: dict[str, dict[str, Any]]) -> str:
+    """Recorded alignments (`align_NAME`): the aligned run, the one it started from and the untuned model."""
+    found = {name: result for name, result in results.items() if name.startswith("align_")}
+    if not found:
+        return "Not measured yet."
+    lines = [
+        "| run | system | ROUGE-1 | ROUGE-2 | ROUGE-L | words | unsupported claims |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    below = []
+    for name, result in found.items():
+        shown = f"`{name}`"
+        for row in result["rows"]:
+            if "system" not in row or row["system"] in NOT_TRAINED:
+                continue
+            label = ALIGNED.get(row["system"], "before alignment")
+            scores = " | ".join(_interval(row[measure]) for measure in MEASURES)
+            lines.append(f"| {shown} | {label} | {scores} | {row['words']:.1f} | {row['unsupported_claims']:.2f} |")
+            shown = ""
+        training = next(row["training"] for row in result["rows"] if "training" in row)
+        gain = next(value for other, value in training["differences"].items() if other.split("-", 1)[1] not in SYSTEMS)
+        below.append(
+            f"- `{name}`: {training['examples_scored']} {training['split']} documents, {_signed(gain)} ROUGE-1 against "
+            f"the run before; {_measured(result)}: `{result['command']}`"
+        )
+    return "\n".join([*lines, "", *below])
+
+
+def _interval(score: dict[str, float]) -> str:
+    return f"{score['mean']:.1f} [{score['low']:.1f}, {score['high']:.1f}]"
+
+
+def _signed(score: dict[str, float]) -> str:
+    return f"{score['mean']:+.1f} [{score['low']:+.1f}, {score['high']:+.1f}]"
+
+
+def _measured(result: dict[str, Any]) -> str:
+    return f"{result['device']}, {result['date'][:10]}"
 
 
 def headline_table(results: dict[str, dict[str, Any]]) -> str:

@@ -17,7 +17,16 @@ import click
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.tables import all_results, headline_table, recipes_table, runs_table, scores_table  # noqa: E402
+from benchmarks.tables import (  # noqa: E402
+    alignment_table,
+    all_results,
+    headline_table,
+    methods_table,
+    prompts_table,
+    recipes_table,
+    runs_table,
+    scores_table,
+)
 from common.budget.planner import Plan, make_plan  # noqa: E402
 from common.cli.main import COMMANDS, group  # noqa: E402
 from common.cli.options import config_from  # noqa: E402
@@ -43,8 +52,12 @@ def pages() -> dict[str, str]:
         "demo scores": lambda: scores_table(results["demo"]),
         "recorded runs": lambda: runs_table(results),
         "recipe runs": lambda: recipes_table(results),
+        "long documents": lambda: methods_table(results.get("long_documents"), "method"),
+        "ensembles": lambda: methods_table(results.get("ensembles"), "system"),
+        "prompt comparison": lambda: prompts_table(results.get("prompt_comparison")),
+        "alignment": lambda: alignment_table(results),
     }
-    for name in ("README.md", "docs/model-and-budget.md", "docs/recipes.md"):
+    for name in ("README.md", "docs/model-and-budget.md", "docs/recipes.md", "docs/use.md", "docs/align.md"):
         text = (ROOT / name).read_text(encoding="utf-8")
         found[name] = GENERATED.sub(lambda match: f"{match[1]}\n{parts[match['name']]()}\n\n{match[3]}", text)
     return found

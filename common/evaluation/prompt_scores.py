@@ -21,7 +21,7 @@ from common.engine import Engine, EngineName, GenerationSpec, choose_engine, loa
 from common.errors import DataError, ModelError
 from common.evaluation.evaluate import SystemScores, generate_predictions, score_predictions
 from common.loaded_run import load_run
-from common.metrics.bootstrap import bootstrap_intervals, paired_difference
+from common.metrics.bootstrap import bootstrap_intervals, outcome, paired_difference
 from common.models import resolve_model
 from common.preparation import engine_spec, generation_spec, subset
 from common.progress import note
@@ -164,7 +164,8 @@ def prompt_table(results: dict[str, Any]) -> str:
     zero = [row for row in results["templates"] if not row["run"]]
     if len(zero) > 1:
         gap = zero[1]["against_best_zero_shot"]
-        sure = "a clear choice" if gap["high"] < 0 else "not distinguishable on these documents"
+        clear = outcome(gap["low"], gap["high"], gap["p_value"]) == "worse"
+        sure = "a clear choice" if clear else "not distinguishable on these documents"
         lines.append(
             f"\nbest zero-shot: {zero[0]['template']}, ahead of {zero[1]['template']} by "
             f"{-gap['mean']:.1f} ROUGE-1 [{-gap['high']:.1f}, {-gap['low']:.1f}] on {results['documents']} documents: "

@@ -24,7 +24,17 @@ def pages():
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/cli.md", "docs/settings.md", "docs/benchmarks.md", "docs/model-and-budget.md"]
+    "name",
+    [
+        "README.md",
+        "docs/cli.md",
+        "docs/settings.md",
+        "docs/benchmarks.md",
+        "docs/model-and-budget.md",
+        "docs/recipes.md",
+        "docs/use.md",
+        "docs/align.md",
+    ],
 )
 def test_generated_text_has_not_drifted(pages, name):
     assert (ROOT / name).read_text(encoding="utf-8") == pages[name], "run: python scripts/write_docs.py"
@@ -34,7 +44,9 @@ def test_generated_text_has_not_drifted(pages, name):
 def test_every_command_and_flag_in_running_text_exists(page):
     """Commands in code spans; those in blocks are run."""
     spans = re.findall(r"`([^`\n]+)`", (ROOT / page).read_text(encoding="utf-8"))
-    flags = {option for parameter in command_for(None).params for option in parameter.opts}
+    flags = {
+        option for parameter in command_for(None).params for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     for span in spans:
         if found := re.match(r"sumkit ([a-z]+)", span):
             assert found[1] in COMMANDS, span
