@@ -94,7 +94,7 @@ def make_plan(config: RunConfig, device_name: str = "auto", measure: bool = Fals
         raise UsageError(f"--engine {config.output.engine} does not run on {device.title}; leave --engine out")
     refuse_lacking(device.engine, config.training.optimizer, config.generation.beams)
     if measure and device_name != "auto":
-        raise UsageError(f"--measure runs steps on this machine; it cannot measure a {device.title}")
+        raise UsageError(f"--measure runs steps on this machine; it cannot measure another: {device.title}")
     model = find_known_model(config.model.model)
     return plan_for(config, device, model, find_workload(config, model), measure)
 

@@ -32,7 +32,8 @@ def command(name: str | None, as_json: bool) -> None:
         return
     for recipe in chosen:
         click.echo(click.style(recipe.name, bold=True))
-        for label, text in (("", recipe.reproduces), ("reported: ", recipe.reported), ("here: ", recipe.differs)):
+        engine = f"{recipe.engine} there; this machine's unless --engine says otherwise"
+        for label, text in (("", recipe.reproduces), ("engine: ", engine), ("reported: ", recipe.reported), ("here: ", recipe.differs)):
             click.echo(textwrap.fill(label + text, 100, initial_indent="  ", subsequent_indent="    "))
         if name:
             for group, values in recipe.settings.items():

@@ -18,9 +18,13 @@ from common.nearest import did_you_mean
 
 @dataclass(frozen=True)
 class Recipe:
-    """One write-up. `reported` holds its published figures, `differs` what was wrong there or is done otherwise."""
+    """One write-up. `reported` holds its published figures, `differs` what was wrong there or is done otherwise.
+
+    `engine` is the one nearest to what it ran on; a run takes the engine of its machine unless --engine says otherwise.
+    """
 
     name: str
+    engine: str
     reproduces: str
     reported: str
     differs: str
