@@ -33,7 +33,10 @@ def command(name: str | None, as_json: bool) -> None:
     for recipe in chosen:
         click.echo(click.style(recipe.name, bold=True))
         engine = f"{recipe.engine} there; this machine's unless --engine says otherwise"
-        for label, text in (("", recipe.reproduces), ("engine: ", engine), ("reported: ", recipe.reported), ("here: ", recipe.differs)):
+        lines = (
+            ("", recipe.reproduces), ("engine: ", engine), ("reported: ", recipe.reported), ("here: ", recipe.differs),
+        )  # fmt: skip
+        for label, text in lines:
             click.echo(textwrap.fill(label + text, 100, initial_indent="  ", subsequent_indent="    "))
         if name:
             for group, values in recipe.settings.items():
