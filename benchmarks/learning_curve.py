@@ -28,6 +28,8 @@ HEADLINE = (25_600, 409_600)
 CUT_OFFS = (800, 1600, 3200, 6400, 12_800, 25_600, 51_200)
 NOISES = (0.003, 0.005, NOISE, 0.01)
 RATIOS = (2, 4, 8, 16, 32)
+# The phi-2 row repeats another row's digits from here on.
+DAMAGED = ("microsoft/phi-2", 409_600)
 
 Project = Callable[[Sequence[float], Sequence[float], float], Projection]
 
@@ -65,7 +67,7 @@ def judge(curves: Sequence[Curve], cut_off: int, target: int, project: Project) 
     """One row per curve that has the target: relative error of the projection, and whether the interval held."""
     rows = []
     for curve in curves:
-        if target not in curve.sizes:
+        if target not in curve.sizes or (curve.name == DAMAGED[0] and target >= DAMAGED[1]):
             continue
         used = [(n, loss) for n, loss in zip(curve.sizes, curve.losses, strict=True) if n <= cut_off]
         truth = curve.losses[curve.sizes.index(target)]
