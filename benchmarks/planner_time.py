@@ -83,8 +83,8 @@ def main() -> None:
         [{"unit": unit, "steps": steps, "predicted_seconds": predicted.seconds, "seconds": took, "error": error,
           "wall_seconds": wall, "flops_per_second": rate.flops_per_second,
           "seconds_per_batch": rate.seconds_per_batch}],
-        headline("relative error of the predicted " + ("CPU time" if options.cpu_seconds else "time"), abs(error), ALLOWED_ERROR, "the 15 % asked for",
-                 lower_is_better=True),
+        headline(f"relative error of the predicted {'CPU time' if options.cpu_seconds else 'time'}", abs(error),
+                 ALLOWED_ERROR, "the 15 % asked for", lower_is_better=True),
         packages=["torch", "transformers", "mlx"],
     )  # fmt: skip
 

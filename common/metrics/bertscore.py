@@ -58,8 +58,9 @@ def bert_scores(
     for prediction, reference in zip(predictions, references, strict=True):
         ours, theirs = embedded.get(prediction.strip()), embedded.get(reference.strip())
         rows.append(_match(ours, theirs) if ours is not None and theirs is not None else (0.0, 0.0, 0.0))
+    name = Path(model).name if Path(model).is_dir() else model
     table = 100 * np.array(rows, dtype=np.float64).reshape(len(rows), 3)
-    return BertScores(table[:, 0], table[:, 1], table[:, 2], f"bertscore|{model}|layer:{depth}|idf:no|rescaled:no")
+    return BertScores(table[:, 0], table[:, 1], table[:, 2], f"bertscore|{name}|layer:{depth}|idf:no|rescaled:no")
 
 
 def check_encoder(model: str) -> None:
