@@ -107,7 +107,7 @@ def _differences(
 
 
 def overlap_facts(overlap: list[int] | None, evaluation: Evaluation) -> dict[str, Any]:
-    """How many scored documents were trained on, and every system's scores without them, with 95 % intervals.
+    """How many scored documents were trained on, and every score and paired difference without them.
 
     `overlap` holds their positions; None where the training data is not known.
     """
@@ -127,6 +127,17 @@ def overlap_facts(overlap: list[int] | None, evaluation: Evaluation) -> dict[str
                 ).items()
             }
             for name, system in evaluation.systems.items()
+        }
+        main = main_system(evaluation.systems)
+        ours = evaluation.systems.get(main)
+        facts["differences_without_them"] = {
+            f"{main}-{name}": {
+                measure: paired_difference(ours.scores[measure][rest], values[rest]).as_dict()
+                for measure, values in system.scores.items()
+                if measure in ours.scores
+            }
+            for name, system in evaluation.systems.items()
+            if ours is not None and name != main
         }
     return facts
 

@@ -195,8 +195,11 @@ def overlap_warnings(run: RunFiles) -> list[str]:
     given = read_interval(mapping(mapping(run.results.get("systems")).get(run.main_system)).get("rouge1"))
     if without is None or given is None:
         return [f"{said}: these scores say nothing about new documents."]
+    honest = read_comparisons({"differences": overlap.get("differences_without_them")}, run.main_system)
+    spoken = "; ".join(item.sentence for item in honest if item.other != "oracle")
     return [
-        f"{said}: ROUGE-1 without them is {without}, with them {given}. The scores without them are the honest ones."
+        f"{said}: ROUGE-1 without them is {without}, with them {given}. The scores without them are the honest ones"
+        + (f": {spoken}." if spoken else ".")
     ]
 
 

@@ -1,6 +1,7 @@
 """From summaries to results: pairing, counting of failures, baselines, overlap."""
 
 import csv
+import dataclasses
 import io
 import json
 
@@ -106,11 +107,13 @@ def test_scored_documents_that_were_trained_on_are_found_and_scores_shown_withou
             "tuned", [Prediction(e.id, sha256_text(e.document), e.summary, "eos") for e in scored], scored
         )[0]
     }
+    systems["base"] = dataclasses.replace(systems["tuned"], scores={"rouge1": np.array([10.0, 15.0])})
     systems["tuned"].scores["rouge1"] = np.array([80.0, 20.0])
     facts = overlap_facts([0], Evaluation(scored, systems, "best", ""))
     assert facts["trained_on_ids"] == ["same"]
     assert systems["tuned"].scores["rouge1"].mean() == 50.0
     assert facts["without_them"]["tuned"]["rouge1"]["mean"] == 20.0
+    assert facts["differences_without_them"]["tuned-base"]["rouge1"]["mean"] == 5.0
 
 
 def test_claims_without_support_are_listed_for_each_prediction():

@@ -18,10 +18,14 @@ def with_overlap(path: Path, **overlap: object) -> Path:
 
 def test_scores_are_shown_with_and_without_the_documents_trained_on(tmp_path):
     without = {name: {"rouge1": {"mean": 11.25, "low": 10.0, "high": 12.5}} for name in ("tuned", "base")}
-    content = gather(with_overlap(tmp_path, trained_on=4, trained_on_ids=["a"], without_them=without))
+    gain = {"tuned-base": {"rouge1": {"mean": 2.0, "low": 1.0, "high": 3.0, "p_value": 0.01, "detectable": 1.4}}}
+    content = gather(
+        with_overlap(tmp_path, trained_on=4, trained_on_ids=["a"], without_them=without, differences_without_them=gain)
+    )
     (warning,) = [text for text in content.verdict.warnings if "training data" in text]
     assert "4 of 40 scored documents" in warning
     assert "without them is 11.2 [10.0, 12.5]" in warning
+    assert warning.endswith("the honest ones: better than untuned by 2.0 ROUGE-1 [1.0, 3.0].")
     for page in (render_html(content), render_markdown(content)):
         assert "Without the documents that stand in the training data" in page
         assert page.count("11.2 [10.0, 12.5]") == 3  # the warning and two systems
