@@ -143,7 +143,8 @@ def alignment_table(results: dict[str, dict[str, Any]]) -> str:
             lines.append(f"| {shown} | {label} | {scores} | {row['words']:.1f} | {row['unsupported_claims']:.2f} |")
             shown = ""
         training = next(row["training"] for row in result["rows"] if "training" in row)
-        gain = next(value for other, value in training["differences"].items() if other.split("-", 1)[1] not in SYSTEMS)
+        known = {*SYSTEMS, *NOT_TRAINED}
+        gain = next(value for pair, value in training["differences"].items() if pair.split("-", 1)[1] not in known)
         below.append(
             f"- `{name}`: {training['examples_scored']} {training['split']} documents, {_signed(gain)} ROUGE-1 against "
             f"the run before; {_measured(result)}: `{result['command']}`"

@@ -184,14 +184,16 @@ class AlignSettings:
         0.95, "Share of probability that is sampled from for pairs; grpo's is 1."
     )
     target_words: NonNegative = setting(0, "Words up to which a summary is not too long (0: the references' median).")
-    length_weight: Annotated[float, Ge(0)] = setting(0.5, "Score lost by a summary twice as long as that.")
+    length_weight: Annotated[float, Ge(0)] = setting(0.15, "Score lost by a summary twice as long as that.")
     support_weight: Annotated[float, Ge(0)] = setting(
         0.1, "Score lost for each number, date, name or quote that the document does not hold."
     )
     pair_margin: Annotated[float, Gt(0)] = setting(0.05, "Least difference in score (0 to 1) that makes a pair.")
-    beta: Annotated[float, Gt(0)] = setting(0.1, "How strongly the tuned model is held to the reference (DPO's beta).")
+    beta: Annotated[float, Gt(0)] = setting(0.3, "How strongly the tuned model is held to the reference (DPO's beta).")
     kl_weight: Annotated[float, Ge(0)] = setting(0.04, "How strongly grpo holds the model to the reference; 0: not.")
-    sft_weight: Annotated[float, Ge(0)] = setting(0.0, "Weight of an ordinary loss on the better summaries beside it.")
+    sft_weight: Annotated[float, Ge(0)] = setting(
+        0.2, "Weight of an ordinary loss on the better summaries beside dpo's; grpo has none."
+    )
     reference: Literal["start", "untuned"] = setting("start", "The reference: the run as it was, or the untuned model.")
 
 

@@ -78,8 +78,8 @@ def _open_source(config: RunConfig) -> Source:
         raise CheckpointError(
             f"{start.path} has no adapter yet; finish training with `sumkit train --resume --run {start.path}`"
         )
-    if config.align.method == "grpo" and (config.align.ratings or config.align.sft_weight):
-        raise ConfigError("grpo learns from its own samples alone: leave out --ratings and --sft-weight, or use dpo")
+    if config.align.method == "grpo" and config.align.ratings:
+        raise ConfigError("grpo learns from its own samples alone: leave out --ratings, or use dpo")
     if config.lora.dropout:
         raise ConfigError(f"lora.dropout = {config.lora.dropout}: alignment compares exact probabilities; use 0")
     splits = load_splits(config.data, config.training.seed)

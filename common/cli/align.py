@@ -11,7 +11,7 @@ import click
 from common.cli.options import settings_options
 
 DEFAULTS: dict[str, Any] = {
-    "learning_rate": 1e-4,
+    "learning_rate": 5e-5,
     "epochs": 1.0,
     "steps": 0,
     "batch_size": 8,
