@@ -109,6 +109,29 @@ def methods_table(result: dict[str, Any] | None, first: str) -> str:
     return "\n".join([*lines, "", f"{scored} documents, {_measured(result)}: `{result['command']}`"])
 
 
+def exports_table(result: dict[str, Any] | None) -> str:
+    """Every export of one run beside the run itself: size, logits, greedy summaries, and what they score."""
+    if result is None:
+        return "Not measured yet."
+    lines = [
+        "| export | size | logits off | same next token | identical summaries | ROUGE-L with the run's | ROUGE-1 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    own = ""
+    for row in result["rows"]:
+        if "failed" in row:
+            lines.append(f"| `{row['export']}` | refused: {row['failed'].splitlines()[0]} | | | | | |")
+            continue
+        logits, texts = row["verification"]["logits"], row["verification"]["summaries"]
+        own = f"{texts['run']['rouge1']:.1f}"
+        lines.append(
+            f"| `{row['export']}` | {row['bytes'] / 1e6:,.1f} MB | {100 * logits['error']:.1f} % "
+            f"| {100 * logits['same_choice']:.1f} % | {texts['identical']} of {texts['documents']} "
+            f"| {texts['agreement']:.1f} | {texts['export']['rouge1']:.1f} |"
+        )
+    return "\n".join([*lines, "", f"The run's own ROUGE-1: {own}. {_measured(result)}: `{result['command']}`"])
+
+
 def prompts_table(result: dict[str, Any] | None) -> str:
     """Templates zero-shot and tuned on the same documents: ROUGE-1, what they cost in tokens, and endings."""
     if result is None:

@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.tables import (  # noqa: E402
     alignment_table,
     all_results,
+    exports_table,
     headline_table,
     methods_table,
     prompts_table,
@@ -54,6 +55,7 @@ def pages() -> dict[str, str]:
         "recipe runs": lambda: recipes_table(results),
         "long documents": lambda: methods_table(results.get("long_documents"), "method"),
         "ensembles": lambda: methods_table(results.get("ensembles"), "system"),
+        "exports": lambda: exports_table(results.get("exports")),
         "prompt comparison": lambda: prompts_table(results.get("prompt_comparison")),
         "alignment": lambda: alignment_table(results),
     }
