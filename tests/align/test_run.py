@@ -135,7 +135,7 @@ def test_the_settings_are_the_runs_then_the_commands_then_flags(tmp_path: Path, 
     assert (config.lora, config.data, config.model) == (stored.lora, stored.data, stored.model)
     assert (config.align.beta, config.align.start, config.training.batch_size) == (0.4, str(start), 4)
     plain = aligned_settings(start, False, {})
-    assert (plain.training.learning_rate, plain.training.steps) == (1e-4, 0)
+    assert (plain.training.learning_rate, plain.training.steps) == (5e-5, 0)
     assert plain.output.run == str(tmp_path / "start-aligned")
 
 

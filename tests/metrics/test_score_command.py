@@ -122,7 +122,7 @@ def test_bertscore_is_that_of_the_encoder_named_and_the_best_reference_counts(
     found = json.loads(capsys.readouterr().out)["bertscore"]
     expected = bert_scores([PREDICTIONS[name] for name in "abc"], [SUMMARIES[name] for name in "abc"], encoder)
     assert found["mean"] == pytest.approx(expected.fmeasure.mean())
-    assert f"bertscore|{encoder}|layer:3" in found["signature"]
+    assert f"bertscore|{Path(encoder).name}|layer:3" in found["signature"]
     several = write_jsonl(
         tmp_path / "several.jsonl",
         [{"id": name, "references": ["quite another text", PREDICTIONS[name] or "x"]} for name in "abc"],
