@@ -87,7 +87,7 @@ def facts(loaded: LoadedRun, examples: list[Example]) -> list[str]:
     """What the figures were measured with."""
     lengths = [len(ids) for ids in loaded.tokenizer.encode_texts([example.document for example in examples])]
     return [
-        f"model {loaded.config.model.model}, trained on {loaded.config.data.data} with prompts of at most "
+        f"model {loaded.config.model.model}, trained on {Path(loaded.config.data.data).name} with prompts of at most "
         f"{loaded.config.prompt.max_length} tokens; template {loaded.template.name}",
         f"{len(examples)} documents of {min(lengths)} to {max(lengths)} tokens",
         "unsupported_claims: numbers, dates, names and quotes in a summary that its document does not hold, mean",

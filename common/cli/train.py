@@ -86,7 +86,7 @@ def run(
         other = flags["engine"]
         raise UsageError(f"this is the {engine} engine; for the other: python -m {other}_sum.train")
     named = bool(flags.get("data") or config_file or recipe)
-    if resume and not flags.get("run"):
+    if resume and not flags.get("run") and not config_file:  # a settings file may name the run
         raise UsageError("--resume continues a run: name it as --run DIR")
     if resume and not named and not Path(flags["run"]).is_dir():
         raise UsageError(f"--resume: there is no run directory {flags['run']}; look at what is in runs/")

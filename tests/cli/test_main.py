@@ -137,6 +137,13 @@ def test_resuming_asks_which_run(capsys):
     assert "there is no run directory runs/none" in err
 
 
+def test_a_settings_file_may_name_the_run_to_resume(capfd, tmp_path):
+    (tmp_path / "c.yaml").write_text("data: {data: nowhere.jsonl}\noutput: {run: runs/mine}\n")
+    status, _, err = call(capfd, "train", "--resume", "--config", str(tmp_path / "c.yaml"))
+    assert status == 1
+    assert "nowhere.jsonl" in err
+
+
 def test_generate_samples_stands_among_trains_own_options(capsys):
     _, out, _ = call(capsys, "train", "--help")
     assert "Align:" not in out
