@@ -43,8 +43,12 @@ class RowCache:
                 return key, value
             return self.keys[layer][self.prefilled, :, :end], self.values[layer][self.prefilled, :, :end]
         keys, values = self.keys[layer], self.values[layer]
-        keys[self.rows, :, self.positions] = key[:, :, 0]
-        values[self.rows, :, self.positions] = value[:, :, 0]
+        if len(self.rows) == 1:
+            keys[:, :, self.longest - 1 : self.longest] = key
+            values[:, :, self.longest - 1 : self.longest] = value
+        else:
+            keys[self.rows, :, self.positions] = key[:, :, 0]
+            values[self.rows, :, self.positions] = value[:, :, 0]
         return keys[:, :, : self.longest], values[:, :, : self.longest]
 
     def mask(self) -> torch.Tensor:

@@ -224,9 +224,11 @@ class CudaEngine:
         room = device.free_memory_bytes(self._device) / DENSE_ROOM
         wanted = (quantized or merge) and numbers * self._dtype.itemsize < room
         try:
-            if wanted:
-                for group in self._linears:
+            for group in self._linears:
+                if wanted:
                     group.densify(self._dtype, merge)
+                else:
+                    group.join()
             yield
         finally:
             for group in self._linears:

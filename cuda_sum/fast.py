@@ -42,6 +42,7 @@ def use_fast_layers(model: Any, shape: ModelShape, adapter: Adapter | None) -> l
             bases = [_base(model.get_submodule(f"{prefix}{block}.{name}")) for name in names]
             low = [adapter.layers.get(f"{prefix}{block}.{name}") if adapter else None for name in names]
             linears.append(Linears(bases, low, adapter))
+            linears[-1].stack()
             return linears[-1]
 
         _replace_attention(layer.self_attn, bind, shape)
@@ -90,12 +91,18 @@ def _attention(
 ) -> tuple[torch.Tensor, None]:
     """As in transformers; in the last layer only the flat rows `target_rows_only` (N,) of it, where given: (N, H)."""
     heads = (*hidden_states.shape[:-1], -1, self.head_dim)
-    query, key, value = (part.view(heads) for part in self._inputs(hidden_states))
     query_norm, key_norm = self._head_norms
-    if query_norm is not None:
-        query, key = query_norm(query), key_norm(key)
-    query = rotate(query, *position_embeddings).transpose(1, 2)
-    key, value = rotate(key, *position_embeddings).transpose(1, 2), value.transpose(1, 2)
+    if self._inputs.is_joined and query_norm is None:
+        both = self._inputs.joined(hidden_states).view(heads)
+        queries, keys = (base.out_features // self.head_dim for base in self._inputs.bases[:2])
+        value = both[:, :, queries + keys :]
+        query, key = rotate(both[:, :, : queries + keys], *position_embeddings).split([queries, keys], 2)
+    else:
+        query, key, value = (part.view(heads) for part in self._inputs(hidden_states))
+        if query_norm is not None:
+            query, key = query_norm(query), key_norm(key)
+        query, key = rotate(query, *position_embeddings), rotate(key, *position_embeddings)
+    query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
     if past_key_values is not None:
         key, value = past_key_values.update(key, value, self.layer_idx)
     if self._wide and query.dtype == torch.float16:

@@ -18,11 +18,15 @@ from cuda_sum.attention import blockwise_attention
 
 BLOCK = 1 << 18  # numbers in a block of rows on a CPU, 1 MiB in float32
 
+FEW = 1 << 16  # numbers up to which calls cost a CPU more than reading memory
+
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
     """Root-mean-square norm over the last axis (Zhang and Sennrich 2019), computed in float32, times `weight`."""
-    if x.is_cuda and x.dtype == weight.dtype:
+    if x.dtype == weight.dtype and (x.is_cuda or (x.numel() <= FEW and not torch.is_grad_enabled())):
         return nn.functional.rms_norm(x, weight.shape, weight, epsilon)
+    if not torch.is_grad_enabled():
+        return _run["norm"](x, weight, epsilon)[0]  # type: ignore[no-any-return]
     return _RmsNorm.apply(x, weight, epsilon)  # type: ignore[no-any-return]
 
 
@@ -86,6 +90,8 @@ def rotate(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.T
     """
     half = cosine.shape[-1] // 2
     cosine, sine = cosine[..., :half].unsqueeze(2), sine[..., :half].unsqueeze(2)
+    if not torch.is_grad_enabled():
+        return _run["turn"](x, cosine, sine)  # type: ignore[no-any-return]
     return _Rotate.apply(x, cosine, sine)  # type: ignore[no-any-return]
 
 

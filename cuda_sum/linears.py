@@ -8,6 +8,7 @@ where the adapted layer and the graph do this.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +16,16 @@ from torch import nn
 
 from cuda_sum.lora import Adapter, LowRank
 from cuda_sum.model import dense_weight
+
+
+@dataclass
+class _Dense:
+    """Weights (out of all layers + R, in) whose last R rows are the A matrices, their bias (out + R,), and the B
+    matrices (out, R) as blocks of one; without A matrices R is 0 and there is no `up`."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    up: torch.Tensor | None
 
 
 class Linears:
@@ -33,8 +44,10 @@ class Linears:
         if adapted:
             first, rows = adapted[0].a_now, sum(len(part.a_now) for part in adapted)
             self.stacked_a = first.as_strided((rows, first.shape[1]), first.stride())
+        self.outputs = sum(base.out_features for base in self.bases)
+        self._stack: torch.Tensor | None = None
         self.alone = [Linears([b], [p], adapter) for b, p in zip(bases, low, strict=True)] if len(bases) > 1 else []
-        self._dense: tuple[torch.Tensor, torch.Tensor | None] | None = None
+        self._dense: _Dense | None = None
         self._merged = False
 
     @property
@@ -54,34 +67,95 @@ class Linears:
 
     def __call__(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """(..., in) -> one (..., out) for each layer. With dropout, each drops inputs of its own, as in peft."""
+        if self._dense is not None:
+            return self.joined(x).split([base.out_features for base in self.bases], -1)
         if self.alone and self.dropout:
             return tuple(single(x)[0] for single in self.alone)
         if torch.is_grad_enabled() and (x.requires_grad or self.active):
             return _Linears.apply(x, self, self.dropout, *self.trained())  # type: ignore[no-any-return]
         return self.forward(x, None)[0]
 
+    def joined(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., in) -> the outputs of all layers side by side, after `join` or `densify`. Has no gradient."""
+        assert self._dense is not None
+        weight, bias, up = self._dense.weight, self._dense.bias, self._dense.up
+        late_bias = self.stretched and bias is not None
+        whole = nn.functional.linear(x.reshape(-1, x.shape[-1]), weight, None if late_bias else bias)
+        out = whole[:, : self.outputs]
+        if up is not None:
+            out.addmm_(whole[:, self.outputs :], up.t())
+        if self.stretched:
+            self._stretch(out.split([base.out_features for base in self.bases], -1))
+        return out.view(*x.shape[:-1], -1)
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether `joined` can be called."""
+        return self._dense is not None
+
     def trained(self) -> list[nn.Parameter]:
         """What has gradients now: a, b (and m), a, b, ... of the adapted layers."""
         return self.parameters if self.active else []
 
+    def stack(self) -> None:
+        """Let the weights lie in one matrix, with room for the A matrices below them, if they are not quantized."""
+        weights = [base.weight for base in self.bases]
+        if any(type(base) is not nn.Linear or base.weight.dtype != weights[0].dtype for base in self.bases):
+            return
+        ranks = 0 if self.stacked_a is None else len(self.stacked_a)
+        self._stack = weights[0].new_empty(self.outputs + ranks, weights[0].shape[1])
+        row = 0
+        for weight in weights:
+            rows = self._stack[row : row + len(weight)]
+            rows.copy_(weight.data)
+            weight.data = rows
+            row += len(weight)
+
+    def join(self) -> None:
+        """Compute as one matrix, A matrices included, until `release`, if the weights lie in one: takes no memory."""
+        if self._stack is not None and all(_inside(base.weight, self._stack) for base in self.bases):
+            self._hold(self._stack)
+
     def densify(self, dtype: torch.dtype, merge: bool) -> None:
-        """Hold dequantized weights, with the adapter added to them if `merge`, as one matrix until `release`."""
+        """Compute with dequantized weights as one matrix, the adapter added to them if `merge`, until `release`."""
         weights = [self._weight(index, dtype) for index in range(len(self.bases))]
+        if not (merge and self.active):
+            below = [] if self.stacked_a is None else [self.stacked_a]
+            self._hold(torch.cat([*weights, *below]))
+            return
         dense = torch.cat(weights)
-        if merge and self.active:
-            start = 0
-            for weight, part in zip(weights, self.low, strict=True):
-                if part is not None:
-                    rows = dense[start : start + len(weight)].addmm_(part.b_now, part.a_now)
-                    if part.stretch is not None:
-                        rows.mul_(part.stretch[:, None])
-                start += len(weight)
-            self._merged = True
+        start = 0
+        for weight, part in zip(weights, self.low, strict=True):
+            if part is not None:
+                rows = dense[start : start + len(weight)].addmm_(part.b_now, part.a_now)
+                if part.stretch is not None:
+                    rows.mul_(part.stretch[:, None])
+            start += len(weight)
+        self._merged = True
+        self._hold(dense)
+
+    def _hold(self, dense: torch.Tensor) -> None:
         biases = [base.bias for base in self.bases]
-        self._dense = dense, (None if biases[0] is None else torch.cat(biases))
+        bias, up = (None if biases[0] is None else torch.cat(biases)), None
+        if self.active:
+            assert self.stacked_a is not None
+            dense[self.outputs :] = self.stacked_a
+            up = dense.new_zeros(self.outputs, len(self.stacked_a))
+            row = column = 0
+            for base, part in zip(self.bases, self.low, strict=True):
+                if part is not None:
+                    rank = part.b_now.shape[1]
+                    up[row : row + base.out_features, column : column + rank] = part.b_now
+                    column += rank
+                row += base.out_features
+            if bias is not None:
+                bias = torch.cat([bias, bias.new_zeros(len(self.stacked_a))])
+        else:
+            dense = dense[: self.outputs]
+        self._dense = _Dense(dense, bias, up)
 
     def release(self) -> None:
-        """Forget what `densify` made."""
+        """Forget what `join` or `densify` made."""
         self._dense, self._merged = None, False
 
     def _weight(self, index: int, dtype: torch.dtype) -> torch.Tensor:
@@ -93,14 +167,9 @@ class Linears:
         """Outputs, and the adapted layers' low-rank values (M, sum of ranks). `kept` (M, in) is x after dropout."""
         flat = x.reshape(-1, x.shape[-1])
         late_bias = self.stretched
-        if self._dense is not None:
-            dense, bias = self._dense
-            whole = nn.functional.linear(flat, dense, None if late_bias else bias)
-            outputs = list(whole.split([base.out_features for base in self.bases], -1))
-        else:
-            weights = (self._weight(index, x.dtype) for index in range(len(self.bases)))
-            biases = [None if late_bias else base.bias for base in self.bases]
-            outputs = [nn.functional.linear(flat, w, bias) for w, bias in zip(weights, biases, strict=True)]
+        weights = (self._weight(index, x.dtype) for index in range(len(self.bases)))
+        biases = [None if late_bias else base.bias for base in self.bases]
+        outputs = [nn.functional.linear(flat, w, bias) for w, bias in zip(weights, biases, strict=True)]
         low, column = None, 0
         if self.active:
             assert self.stacked_a is not None
@@ -111,12 +180,16 @@ class Linears:
                     out.addmm_(low[:, column : column + rank], part.b_now.t())
                     column += rank
         if late_bias:
-            for out, part, base in zip(outputs, self.low, self.bases, strict=True):
-                if part is not None and part.stretch is not None:
-                    out.mul_(part.stretch)
-                if base.bias is not None:
-                    out.add_(base.bias)
+            self._stretch(outputs)
         return tuple(out.view(*x.shape[:-1], -1) for out in outputs), low
+
+    def _stretch(self, outputs: Sequence[torch.Tensor]) -> None:
+        """Multiply outputs without bias by DoRA's ratios and add the biases, in place."""
+        for out, part, base in zip(outputs, self.low, self.bases, strict=True):
+            if part is not None and part.stretch is not None:
+                out.mul_(part.stretch)
+            if base.bias is not None:
+                out.add_(base.bias)
 
     def backward(
         self,
@@ -180,6 +253,10 @@ class Linears:
             grads[index] = grads[index] * part.stretch
             column += rank
         return found
+
+
+def _inside(part: torch.Tensor, whole: torch.Tensor) -> bool:
+    return part.untyped_storage().data_ptr() == whole.untyped_storage().data_ptr()
 
 
 def _masked(x: torch.Tensor, mask: torch.Tensor, dropout: float) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.engine import GenerationSpec
+from common.engine import GenerationSpec, LoraSpec
 from cuda_sum.engine import CudaEngine
 from cuda_sum.generate import draw_token, prefill_slices
 from tests.engine_cuda.cases import plain_peft, trained_adapter
@@ -19,6 +20,8 @@ from tests.tiny_models import ARCHITECTURES, VOCAB_SIZE
 
 ModelDir = Callable[[str], Path]
 MakeEngine = Callable[..., CudaEngine]
+PARTIAL = dataclasses.replace(LORA, target_modules=("q_proj", "v_proj", "down_proj"))
+DORA = dataclasses.replace(LORA, dora=True)
 LENGTHS = (5, 31, 12, 1, 18, 31, 7)
 
 
@@ -89,16 +92,49 @@ def test_dense_or_merged_weights_give_the_texts_of_the_weights_themselves(
     assert engine.generate(prompts(), spec) != dense
 
 
-def test_the_logits_are_the_same_with_and_without_a_dense_copy(make_engine: MakeEngine) -> None:
+@pytest.mark.parametrize(("architecture", "lora"), [("phi", LORA), ("qwen2", PARTIAL), ("llama", DORA)])
+def test_the_logits_are_the_same_with_and_without_a_dense_copy(
+    architecture: str, lora: LoraSpec, make_engine: MakeEngine
+) -> None:
+    """Joined to one matrix with A below them, dequantized, or with the adapter merged in (float32)."""
     tokens = np.array([prompts()[1]])
-    for quantize, dtype, tolerance in (("none", "float32", 1e-5), ("4bit", "float32", 1e-5), ("4bit", "bfloat16", 0)):
-        engine = make_engine("phi", quantize=quantize, dtype=dtype)
-        engine.load_adapter(trained_adapter(engine.spec.model_dir, LORA))
+    for quantize, dtype, tolerance in (
+        ("none", "float32", 1e-5),
+        ("4bit", "float32", 1e-5),
+        ("none", "bfloat16", 2e-2),
+        ("4bit", "bfloat16", 2e-2),
+    ):
+        engine = make_engine(architecture, lora, quantize=quantize, dtype=dtype)
+        lengths = {name: 1.3 * value for name, value in engine.adapter().items() if "magnitude" in name}
+        engine.load_adapter(trained_adapter(engine.spec.model_dir, lora) | lengths)
         usual = engine.logits(tokens)
         with engine._dense_weights():
             assert all(group._dense is not None for group in engine._linears)
             np.testing.assert_allclose(engine.logits(tokens), usual, atol=tolerance * np.abs(usual).max())
         assert np.array_equal(engine.logits(tokens), usual)
+        engine.enable_adapter(False)
+        plain = engine.logits(tokens)
+        with engine._dense_weights():
+            np.testing.assert_allclose(engine.logits(tokens), plain, atol=tolerance * np.abs(plain).max())
+
+
+def test_an_unquantized_base_is_generated_from_where_it_lies(make_engine: MakeEngine) -> None:
+    """In 16 bits there is no copy of the weights, and what is trained between two generations is in the second."""
+    engine = make_engine("llama", dtype="bfloat16")
+    spec = GenerationSpec(max_new_tokens=12)
+    first = engine.generate(prompts(), spec)
+    with engine._dense_weights():
+        for group in engine._linears:
+            assert group._dense is not None
+            for base in group.bases:
+                assert base.weight.untyped_storage().data_ptr() == group._dense.weight.untyped_storage().data_ptr()
+    engine.load_adapter(trained_adapter(engine.spec.model_dir, LORA))
+    assert engine.generate(prompts(), spec) != first
+    engine.enable_adapter(False)
+    assert engine.generate(prompts(), spec) == first
+    other = engine._linears[0].bases[0].weight
+    other.data = other.data.flip(0).contiguous()  # weights that were put elsewhere are read where they are
+    assert engine.generate(prompts(), spec) != first
 
 
 def test_a_row_with_infinite_logits_is_an_error_and_the_others_go_on(make_engine: MakeEngine) -> None:
