@@ -31,7 +31,7 @@ class RowCache:
         self, key: torch.Tensor, value: torch.Tensor, layer: int, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Store (B, kv heads, T, D): in the prefill the prompts behind what is shared (B is 1 for that itself), after
-        it one token for each row. Returns what the new tokens attend to.
+        it one token for each row, or several for a single one. Returns what the new tokens attend to.
         """
         if not self.filled:
             end = self.shared + key.shape[2]
@@ -44,19 +44,20 @@ class RowCache:
             return self.keys[layer][self.prefilled, :, :end], self.values[layer][self.prefilled, :, :end]
         keys, values = self.keys[layer], self.values[layer]
         if len(self.rows) == 1:
-            keys[:, :, self.longest - 1 : self.longest] = key
-            values[:, :, self.longest - 1 : self.longest] = value
+            keys[:, :, self.longest - key.shape[2] : self.longest] = key
+            values[:, :, self.longest - key.shape[2] : self.longest] = value
         else:
             keys[self.rows, :, self.positions] = key[:, :, 0]
             values[self.rows, :, self.positions] = value[:, :, 0]
         return keys[:, :, : self.longest], values[:, :, : self.longest]
 
-    def mask(self) -> torch.Tensor:
-        """(B, 1, 1, S), True where a row has a key, the token being added included. Call once a step, first."""
+    def mask(self, new: int = 1) -> torch.Tensor:
+        """(B, 1, new, S), True where a row has a key up to the token being added. Call once a step, first."""
         self.filled = True
-        self.longest = int(self.positions.max()) + 1
+        self.longest = int(self.positions.max()) + new
         columns = torch.arange(self.longest, device=self.positions.device)
-        return (columns <= self.positions[:, None])[:, None, None]
+        ends = self.positions[:, None] + torch.arange(new, device=self.positions.device)
+        return (columns <= ends[..., None])[:, None]
 
     def keep(self, rows: torch.Tensor) -> None:
         """Drop all other rows; one that is named several times is there so often."""

@@ -18,6 +18,7 @@ from cuda_sum.attention import blockwise_attention
 
 BLOCK = 1 << 18  # numbers in a block of rows on a CPU, 1 MiB in float32
 
+FEW_QUERIES = 16  # of a decoding step
 FEW = 1 << 16  # numbers up to which calls cost a CPU more than reading memory
 
 
@@ -189,7 +190,7 @@ def causal_attention(
 
     Without a mask the queries are the last T of S positions and attention is causal, over the last `window` positions
     where given; rows padded on the right need no mask. With a mask (B, 1, T, S), True where a key counts, that decides;
-    with T 1 the counting keys are the first ones of each row.
+    the counting keys are the first ones of each row.
     """
     batch, heads, length, width = query.shape
     groups, keys = key.shape[1:3]
@@ -206,10 +207,12 @@ def causal_attention(
         out = nn.functional.scaled_dot_product_attention(
             query, key, value, is_causal=length > 1, scale=scale, enable_gqa=heads != groups
         )
-    elif length == 1:  # one query each: the heads of a group are the queries of their shared keys
-        folded = query.reshape(batch, groups, heads // groups, width)
+    elif length <= FEW_QUERIES:  # all heads of a group are queries of their shared keys
+        folded = query.reshape(batch, groups, heads // groups * length, width)
+        if length > 1:
+            mask = mask.repeat(1, 1, heads // groups, 1)
         out = nn.functional.scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scale)
-        return out.reshape(batch, 1, heads * width)
+        out = out.reshape(batch, heads, length, width)
     else:
         out = nn.functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, scale=scale, enable_gqa=heads != groups

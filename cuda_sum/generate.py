@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from common.engine import GenerationSpec
+from common.prompt_lookup import PromptLookup
 from common.shared_prompts import distinct_prompts, shared_beginning
 from common.types import Generation
 from cuda_sum.cache import RowCache
@@ -126,28 +127,18 @@ def _generate_group(
     model: Any, prompts: list[tuple[int, Sequence[int]]], spec: GenerationSpec, done: OnDone, grown: OnToken
 ) -> None:
     sample = make_sampler(spec)
-    stop = set(spec.eos_ids)
     rows = [index for index, _ in prompts]
     texts: dict[int, list[int]] = {index: [] for index in rows}
     cache, logits = _prefill(model, [prompt for _, prompt in prompts], spec.max_new_tokens)
     tokens = _next_tokens(logits, sample, rows)
     running = set(rows)
-    for count in range(1, spec.max_new_tokens + 1):
+    while True:
         for index, token in zip(rows, tokens.tolist(), strict=True):
-            if index not in running:
-                continue
-            if token == NOT_A_NUMBER:
-                result = Generation(tuple(texts[index]), "error", NOT_FINITE)
-            elif token in stop:
-                result = Generation(tuple(texts[index]), "eos", stop_token=token)
-            else:
-                texts[index].append(token)
-                grown(index, token)
-                if count < spec.max_new_tokens:
-                    continue
-                result = Generation(tuple(texts[index]), "length")
-            running.discard(index)
-            done(index, result)
+            if index in running:
+                result = _take(index, token, texts[index], spec, grown)
+                if result is not None:
+                    running.discard(index)
+                    done(index, result)
         if not running:
             return
         if len(running) <= SHRINK_SHARE * len(rows):
@@ -155,7 +146,50 @@ def _generate_group(
             rows = [index for index in rows if index in running]
             tokens = tokens[keep]
             cache.keep(keep)
+        if len(rows) == 1 and spec.temperature <= 0:
+            done(rows[0], _finish_alone(model, cache, rows[0], dict(prompts)[rows[0]], texts[rows[0]], spec, grown))
+            return
         tokens = _next_tokens(_decode(model, tokens, cache), sample, rows)
+
+
+def _take(index: int, token: int, text: list[int], spec: GenerationSpec, grown: OnToken) -> Generation | None:
+    """Add a token to a row's text; the row's result where it ends with it."""
+    if token == NOT_A_NUMBER:
+        return Generation(tuple(text), "error", NOT_FINITE)
+    if token in spec.eos_ids:
+        return Generation(tuple(text), "eos", stop_token=token)
+    text.append(token)
+    grown(index, token)
+    return Generation(tuple(text), "length") if len(text) >= spec.max_new_tokens else None
+
+
+def _finish_alone(
+    model: Any,
+    cache: RowCache,
+    index: int,
+    prompt: Sequence[int],
+    text: list[int],
+    spec: GenerationSpec,
+    grown: OnToken,
+) -> Generation:
+    """Go on with a single row, greedily, its last token not in the cache yet: several tokens a pass where guesses hold.
+
+    A guess is right where the model itself gives that token next; what follows a wrong one is dropped. So the text is
+    that of one pass a token, within rounding.
+    """
+    sample = make_sampler(spec)
+    lookup = PromptLookup([*prompt, *text])
+    while True:
+        guess = lookup.guess(spec.max_new_tokens - len(text) - 1)
+        new = torch.tensor([[text[-1], *guess]], device=model.lm_head.weight.device)
+        found = _next_tokens(_extend(model, new, cache), sample, [index] * new.shape[1]).tolist()
+        right = next((place for place, token in enumerate(guess) if token != found[place]), len(guess))
+        cache.positions = cache.positions + right + 1
+        for token in found[: right + 1]:
+            result = _take(index, token, text, spec, grown)
+            if result is not None:
+                return result
+            lookup.add(token)
 
 
 def _prefill(model: Any, prompts: list[Sequence[int]], new_tokens: int) -> tuple[RowCache, torch.Tensor]:
@@ -212,16 +246,22 @@ def prefill_slices(lengths: Sequence[int]) -> list[slice]:
 
 def _decode(model: Any, tokens: torch.Tensor, cache: RowCache) -> torch.Tensor:
     """Logits (B, V) after one more token for each row."""
-    mask = cache.mask()
+    logits = _extend(model, tokens.clamp(min=0)[:, None], cache)
+    cache.positions = cache.positions + 1
+    return logits
+
+
+def _extend(model: Any, tokens: torch.Tensor, cache: RowCache) -> torch.Tensor:
+    """Logits (B T, V) after each of the tokens (B, T); T above 1 for a single row only. Leaves `cache.positions`."""
+    mask = cache.mask(tokens.shape[1])
     output = model.model(
-        tokens.clamp(min=0)[:, None],
-        position_ids=cache.positions[:, None],
+        tokens,
+        position_ids=cache.positions[:, None] + torch.arange(tokens.shape[1], device=tokens.device),
         attention_mask=mask,
         past_key_values=cache,
         use_cache=True,
     )
-    cache.positions = cache.positions + 1
-    return _head(model.lm_head, output.last_hidden_state[:, -1])
+    return _head(model.lm_head, output.last_hidden_state.flatten(0, 1))
 
 
 def _head(head: nn.Linear, hidden: torch.Tensor) -> torch.Tensor:

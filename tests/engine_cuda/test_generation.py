@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from common.engine import GenerationSpec, LoraSpec
+from cuda_sum import generate
 from cuda_sum.engine import CudaEngine
 from cuda_sum.generate import draw_token, prefill_slices
 from tests.engine_cuda.cases import plain_peft, trained_adapter
@@ -63,6 +64,55 @@ def test_greedy_texts_are_those_of_transformers_one_by_one(
     assert len({len(text) for text in theirs}) > 1
     for result in results:
         assert result.stop_reason == ("length" if len(result.tokens) == 24 else "eos")
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("seen", ["all", "some"])
+def test_a_row_alone_takes_right_guesses_only(
+    architecture: str, seen: str, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its text is that of a batch, and of one pass a token; where the prompt holds the text, passes are fewer."""
+    engine = make_engine(architecture)
+    engine.load_adapter(trained_adapter(engine.spec.model_dir, LORA))
+    calls: list[int] = []
+    extend = generate._extend
+    monkeypatch.setattr(generate, "_extend", lambda m, tokens, c: calls.append(tokens.shape[1]) or extend(m, tokens, c))
+    for prompt in prompts():
+        spec = GenerationSpec(max_new_tokens=20)
+        with monkeypatch.context() as without:
+            without.setattr(generate.PromptLookup, "guess", lambda self, most: [])
+            plain = engine.generate([prompt], spec)[0]
+        held = (
+            plain.tokens
+            if seen == "all"
+            else [(token + (place % 5 == 4)) % VOCAB_SIZE for place, token in enumerate(plain.tokens)]
+        )
+        with monkeypatch.context() as known:
+            known.setattr(generate, "PromptLookup", lambda tokens, held=held: Known(held))
+            calls.clear()
+            told: list[int] = []
+            assert engine.generate([prompt], spec, on_token=lambda _, token, told=told: told.append(token)) == [plain]
+            assert tuple(told) == plain.tokens
+            assert len(calls) < (4 if seen == "all" else 12)
+            eos = dataclasses.replace(spec, eos_ids=(plain.tokens[6],))
+            ended = engine.generate([prompt], eos)[0]
+        assert ended.stop_reason == "eos"
+        assert ended.tokens == plain.tokens[: plain.tokens.index(plain.tokens[6])]
+        assert engine.generate([prompt], spec) == [plain]
+        assert engine.generate([prompt, [3, 1]], spec)[0] == plain
+
+
+class Known:
+    """A lookup that holds what a text will be, right or in part wrong."""
+
+    def __init__(self, text: Sequence[int]) -> None:
+        self.text, self.count = text, 1
+
+    def add(self, token: int) -> None:
+        self.count += 1
+
+    def guess(self, most: int) -> list[int]:
+        return list(self.text[self.count : self.count + min(most, 8)])
 
 
 def test_beams_are_those_of_transformers_one_by_one(
