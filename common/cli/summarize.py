@@ -27,7 +27,7 @@ if TYPE_CHECKING:
               help="vote: the summary nearest to the others' (3 runs or more); average: mean weights.")  # fmt: skip
 @click.option("--long", "method", type=click.Choice(["truncate", "map-reduce", "two-stage"]), default=None,
               help="Documents beyond the prompt: cut, summarized in parts, or reduced to key sentences "
-                   "[default: map-reduce].")  # fmt: skip
+                   "[default: two-stage].")  # fmt: skip
 @click.option("--sentences", type=click.IntRange(min=0), default=0, help="Keep at most this many sentences (0: all).")
 @click.option("--max-words", type=click.IntRange(min=0), default=0,
               help="Keep at most this many words (0: all); told to the model too if its template can.")  # fmt: skip

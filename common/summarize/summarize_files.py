@@ -121,7 +121,10 @@ def _summarize_group(
                 failures[name] = f"{name}: {done.error}"
             elif done.error:
                 note(f"{name}: {done.error}")
-            if done.unread_tokens:
+            if done.unread_tokens and options.long == "two-stage":
+                kept = f"summarized from its {len(done.parts)} key sentences, {done.unread_tokens} tokens left out"
+                note(f"{name}: {kept} (--long map-reduce takes all of it, in parts)")
+            elif done.unread_tokens:
                 note(f"{name}: {done.unread_tokens} tokens of it were not read (--long {options.long})")
 
     summarizer.summarize_all([document.text for document in group], options, on_text, on_done)

@@ -10,7 +10,7 @@ from common.metrics.sentences import sentence_spans
 from common.summarize.long_documents import METHODS, LongMethod
 from common.types import StopReason
 
-DEFAULT_LONG: LongMethod = "map-reduce"  # see benchmarks/results/long_documents.json
+DEFAULT_LONG: LongMethod = "two-stage"  # see benchmarks/results/long_documents.json
 _WORD_END = re.compile(r"\S+\s*")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,7 +92,8 @@ def test_what_was_not_read_of_a_long_document_is_said(run: Run, tmp_path: Path) 
     result = run(str(tmp_path / "long.txt"), "--long", "truncate")
     assert result.exit_code == 0
     assert "tokens of it were not read (--long truncate)" in result.stderr
-    assert "not read" not in run(str(tmp_path / "long.txt")).stderr
+    assert "not read" not in run(str(tmp_path / "long.txt"), "--long", "map-reduce").stderr
+    assert re.search(r"from its \d+ key sentences, \d+ tokens left out", run(str(tmp_path / "long.txt")).stderr)
 
 
 def test_several_runs_are_an_ensemble_or_a_usage_error(run: Run, tiny_runs: list[Path], folder: Path) -> None:
