@@ -74,4 +74,4 @@ def test_an_activation_keeps_its_inputs_only() -> None:
         return (mx.get_peak_memory() - before) / gate.nbytes
 
     plain = peak(lambda gate, up: gate * mx.sigmoid(gate) * up)
-    assert peak(gated_silu) < 0.7 * plain
+    assert plain - peak(gated_silu) > 0.8 * 16, "each keeps one of three sizes less"
