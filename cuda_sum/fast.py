@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from common.architecture import ModelShape
+from cuda_sum.device import return_freed_memory
 from cuda_sum.functions import causal_attention, gate, gate_backward, rms_norm, rotate
 from cuda_sum.linears import Linears
 from cuda_sum.lora import Adapter
@@ -47,6 +48,7 @@ def use_fast_layers(model: Any, shape: ModelShape, adapter: Adapter | None) -> l
 
         _replace_attention(layer.self_attn, bind, shape)
         _replace_mlp(layer.mlp, bind)
+        return_freed_memory()  # of the weights that lie elsewhere now, before the next layer's are copied
     for module in model.modules():
         if type(module).__name__.endswith("RMSNorm"):
             _replace_norm(module)

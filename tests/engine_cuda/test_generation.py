@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -185,6 +187,31 @@ def test_an_unquantized_base_is_generated_from_where_it_lies(make_engine: MakeEn
     other = engine._linears[0].bases[0].weight
     other.data = other.data.flip(0).contiguous()  # weights that were put elsewhere are read where they are
     assert engine.generate(prompts(), spec) != first
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems' allocators give memory back")
+def test_weights_that_were_joined_are_in_memory_once() -> None:
+    program = """
+import psutil, torch
+from cuda_sum.device import return_freed_memory
+from cuda_sum.linears import Linears
+large = torch.zeros(7 << 20)  # so that the C library takes what follows from its heap
+del large
+groups, between = [], []
+for _ in range(40):  # 126 MB of weights, with others between them
+    groups.append([])
+    for _ in range(3):
+        groups[-1].append(torch.nn.Linear(512, 512, bias=False))
+        between.append(torch.zeros(40_000))
+linears = [Linears(group, [None] * 3, None) for group in groups]
+before = psutil.Process().memory_info().rss
+for group in linears:
+    group.stack()
+    return_freed_memory()
+print(psutil.Process().memory_info().rss - before)
+"""
+    grown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(grown.stdout) < 40e6, grown.stdout
 
 
 def test_a_row_with_infinite_logits_is_an_error_and_the_others_go_on(make_engine: MakeEngine) -> None:
