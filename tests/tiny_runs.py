@@ -24,12 +24,15 @@ def build_tiny_base(directory: Path, chat: bool = False) -> Path:
     return build_tiny_tokenizer(directory, chat=chat)
 
 
-def build_tiny_run(directory: Path, model: Path, seed: int = 0, template: str = "direct", rank: int = 4) -> Path:
+def build_tiny_run(
+    directory: Path, model: Path, seed: int = 0, template: str = "direct", rank: int = 4, dtype: str = "auto"
+) -> Path:
     """A run of `model` that can summarize; runs of different seeds write different texts."""
     flags = {
         "model": str(model),
         "template": template,
         "quantize": "none",
+        "dtype": dtype,
         "rank": rank,
         "alpha": 8.0,
         "max_length": MAX_LENGTH,
