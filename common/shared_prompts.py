@@ -1,10 +1,64 @@
-"""What prompts that are run together have in common, so that it is run once. Knows token ids only."""
+"""What sequences that are run together have in common, so that it is run once. Knows token ids only."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.types import Batch, IntArray
 
 LEAST_SHARED = 16  # a shorter beginning is not worth a run of its own
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """The first `tokens` tokens of each of `rows` rows, where they are the same in all."""
+
+    tokens: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class JoinedRows:
+    """The rows of a micro-batch as one sequence: their common beginning once, then what is each row's own.
+
+    Under causal attention hidden states of the beginning are the same in every row. M = P + B * (T - P), P its tokens.
+
+    tokens     (1, M) int32, padding of the rows included
+    positions  (1, M) int32, where each token stands in its row
+    rows       (N,)   int32, index of each target row among the M tokens
+    beginning  P and B
+    """
+
+    tokens: IntArray
+    positions: IntArray
+    rows: IntArray
+    beginning: Beginning
+
+
+def join_rows(batch: Batch) -> JoinedRows | None:
+    """The micro-batch with its rows joined, or None where their common beginning is too short to count.
+
+    No target row lies in the beginning: a hidden state there would have to predict one token for each row.
+    """
+    count, width = batch.tokens.shape
+    if count < 2:
+        return None
+    room = min(int(batch.lengths.min()) - 1, int((batch.rows % width).min()))
+    differs = (batch.tokens[:, :room] != batch.tokens[0, :room]).any(0)
+    shared = int(differs.argmax()) if differs.any() else room
+    if shared < LEAST_SHARED:
+        return None
+    own = np.arange(shared, width, dtype=np.int32)
+    row, place = np.divmod(batch.rows, width)
+    return JoinedRows(
+        tokens=np.concatenate([batch.tokens[0, :shared], batch.tokens[:, shared:].ravel()])[None],
+        positions=np.concatenate([np.arange(shared, dtype=np.int32), np.tile(own, count)])[None],
+        rows=(shared + row * len(own) + place - shared).astype(np.int32),
+        beginning=Beginning(shared, count),
+    )
 
 
 def distinct_prompts(prompts: Sequence[Sequence[int]]) -> tuple[list[Sequence[int]], list[int]]:

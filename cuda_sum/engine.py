@@ -16,6 +16,7 @@ import torch
 
 from common.engine import EngineSpec, GenerationSpec
 from common.errors import AdapterError, EngineError, ModelError, NonFiniteError
+from common.shared_prompts import join_rows
 from common.token_rows import grown_shape
 from common.types import Batch, EvalStats, Generation, StepStats
 from cuda_sum import device, distributed
@@ -183,11 +184,21 @@ class CudaEngine:
     def _target_states(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Hidden states of the target rows (N, H) before the head, their targets and their weights."""
         self._check_batch(batch)
-        rows = self._array(batch.rows)
         self._lengths = self._array(batch.lengths)
-        output = self.model.model(self._array(batch.tokens), use_cache=False, target_rows_only=rows)
+        joined = None if self._draws_for_each_row() else join_rows(batch)
+        if joined is None:
+            tokens, rows, how = batch.tokens, self._array(batch.rows), {}
+        else:
+            tokens, rows = joined.tokens, self._array(joined.rows)
+            how = {"position_ids": self._array(joined.positions), "beginning": joined.beginning}
+        output = self.model.model(self._array(tokens), use_cache=False, target_rows_only=rows, **how)
         weights = torch.from_numpy(batch.weights).to(self._device)
         return output.last_hidden_state, self._array(batch.targets), weights
+
+    def _draws_for_each_row(self) -> bool:
+        """Whether dropout or noise is on now, whose draws differ between rows with a common beginning."""
+        dropout = self.spec.lora is not None and self.spec.lora.dropout > 0
+        return bool(self.model.training) and (dropout or self.spec.neftune_alpha > 0)
 
     def _with_noise(self, module: torch.nn.Module, _: tuple[torch.Tensor, ...], hidden: torch.Tensor) -> torch.Tensor:
         """Embeddings (B, T, H) with NEFTune's noise in training steps (Jain et al. 2023), as they are elsewhere."""

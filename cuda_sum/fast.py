@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from common.architecture import ModelShape
+from common.shared_prompts import Beginning
 from cuda_sum.device import return_freed_memory
-from cuda_sum.functions import causal_attention, gate, gate_backward, rms_norm, rotate
+from cuda_sum.functions import causal_attention, gate, gate_backward, joined_attention, rms_norm, rotate
 from cuda_sum.linears import Linears
 from cuda_sum.lora import Adapter
 from cuda_sum.loss import target_rows
@@ -89,9 +90,13 @@ def _attention(
     attention_mask: torch.Tensor | None = None,
     past_key_values: Any = None,
     target_rows_only: torch.Tensor | None = None,
+    beginning: Beginning | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """As in transformers; in the last layer only the flat rows `target_rows_only` (N,) of it, where given: (N, H)."""
+    """As in transformers; in the last layer only the flat rows `target_rows_only` (N,) of it, where given: (N, H).
+
+    With `beginning` the hidden states are (1, M, H), those of joined rows.
+    """
     heads = (*hidden_states.shape[:-1], -1, self.head_dim)
     query_norm, key_norm = self._head_norms
     if self._inputs.is_joined and query_norm is None:
@@ -107,11 +112,14 @@ def _attention(
     query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
     if past_key_values is not None:
         key, value = past_key_values.update(key, value, self.layer_idx)
-    if self._wide and query.dtype == torch.float16:
-        wide = causal_attention(query.float(), key.float(), value.float(), self.scaling, attention_mask, self._window)
-        out = wide.to(query.dtype)
+    dtype = query.dtype
+    if self._wide and dtype == torch.float16:
+        query, key, value = query.float(), key.float(), value.float()
+    if beginning is not None:
+        out = joined_attention(query, key, value, self.scaling, beginning, self._window)
     else:
         out = causal_attention(query, key, value, self.scaling, attention_mask, self._window)
+    out = out.to(dtype)
     if self._reads_rows and target_rows_only is not None:
         out = target_rows(out, target_rows_only)
     return self._output(out)[0], None

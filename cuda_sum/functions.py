@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from common.errors import EngineError
+from common.shared_prompts import Beginning
 from cuda_sum.attention import blockwise_attention
 
 BLOCK = 1 << 18  # numbers in a block of rows on a CPU, 1 MiB in float32
@@ -218,3 +219,39 @@ def causal_attention(
             query, key, value, attn_mask=mask, scale=scale, enable_gqa=heads != groups
         )
     return out.transpose(1, 2).reshape(batch, length, heads * width)
+
+
+def joined_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scale: float,
+    beginning: Beginning,
+    window: int | None = None,
+) -> torch.Tensor:
+    """`causal_attention` of rows that stand in one, their common beginning once and then what is each row's own.
+
+    (1, heads, M, D) with keys and values (1, kv heads, M, D) -> (1, M, heads * D), contiguous.
+    """
+    shared = beginning.tokens
+    if query.is_cuda:  # where there are more keys than queries, the fused kernel is not causal without a mask
+        query, key, value = (_separate(part, beginning) for part in (query, key, value))
+        rows = causal_attention(query, key, value, scale, None, window)
+        first, own = rows[:1, :shared], rows[:, shared:]
+    else:
+        first_query, first_key, first_value = (part[:, :, :shared] for part in (query, key, value))
+        first = causal_attention(first_query, first_key, first_value, scale, None, window)
+        key, value = (_separate(part, beginning) for part in (key, value))
+        own = causal_attention(_own(query, beginning), key, value, scale, None, window)
+    return torch.cat([first, own.reshape(1, -1, own.shape[-1])], 1)
+
+
+def _own(part: torch.Tensor, beginning: Beginning) -> torch.Tensor:
+    """(1, heads, M, D) -> (B, heads, T - P, D), a view."""
+    return part[0, :, beginning.tokens :].unflatten(1, (beginning.rows, -1)).transpose(0, 1)
+
+
+def _separate(part: torch.Tensor, beginning: Beginning) -> torch.Tensor:
+    """(1, heads, M, D) -> (B, heads, T, D), the beginning in every row."""
+    first = part[:, :, : beginning.tokens].expand(beginning.rows, -1, -1, -1)
+    return torch.cat([first, _own(part, beginning)], 2)

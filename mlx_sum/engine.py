@@ -17,10 +17,11 @@ import numpy as np
 from common.adapter import count_trainable
 from common.engine import EngineSpec, GenerationSpec
 from common.errors import AdapterError, EngineError, ModelError, NonFiniteError
+from common.shared_prompts import Beginning, join_rows
 from common.token_rows import grown_shape
 from common.types import Batch, EvalStats, Generation, StepStats
 from mlx_sum import device, distributed
-from mlx_sum.attention import use_blockwise_attention
+from mlx_sum.attention import use_own_attention
 from mlx_sum.checkpoint import read_state, save_state
 from mlx_sum.feed_forward import use_frugal_feed_forward
 from mlx_sum.forward import add_noise, target_states
@@ -67,11 +68,10 @@ class MlxEngine:
         if spec.lora is not None:
             self._adapter, self._weights = attach_adapter(self.model, self.shape, spec.lora)
             self.trainable_parameters = count_trainable(self.shape, spec.lora)
-            if kind != "cuda":  # there MLX has a fused backward pass (cuDNN)
-                use_blockwise_attention(self.model)
             use_frugal_feed_forward(self.model)
             if spec.gradient_checkpointing:
                 recompute_layers(self.model)
+        use_own_attention(self.model, blockwise=kind != "cuda")  # there MLX has a fused backward pass (cuDNN)
         self._optimizer = AdamW(spec.optimizer, self._weights)
         self._dropout_key = mx.random.key(spec.seed)
         self._gradient: Any = mx.compile(self._micro_batch) if spec.compile else self._micro_batch
@@ -103,8 +103,7 @@ class MlxEngine:
     def evaluate(self, batches: Sequence[Batch]) -> EvalStats:
         total, pending = mx.array(0.0), None
         for batch in batches:
-            self._check_batch(batch)
-            hidden = target_states(self.model, mx.array(batch.tokens), mx.array(batch.rows))
+            hidden = self._target_states(batch)
             targets, weights = mx.array(batch.targets), mx.array(batch.weights)
             total = total + loss_sum(self._head, hidden, targets, weights, self._rows)
             if pending is not None:
@@ -116,8 +115,7 @@ class MlxEngine:
     def token_losses(self, batches: Sequence[Batch]) -> list[np.ndarray]:
         losses = []
         for batch in batches:
-            self._check_batch(batch)
-            hidden = target_states(self.model, mx.array(batch.tokens), mx.array(batch.rows))
+            hidden = self._target_states(batch)
             losses.append(token_losses(self._head, hidden, mx.array(batch.targets), self._rows))
             mx.eval(losses[-1])  # memory stays that of one batch
         return [np.array(values) for values in losses]
@@ -178,11 +176,16 @@ class MlxEngine:
         targets: mx.array,
         row_weights: mx.array,
         lengths: mx.array,
+        shared: int,
         key: mx.array | None,
     ) -> tuple[mx.array, Arrays]:
-        """Sum of nll of one micro-batch, and the gradient of sum(weight * nll); `key` None: no dropout, no noise."""
+        """Sum of nll of one micro-batch, and the gradient of sum(weight * nll); `key` None: no dropout, no noise.
+
+        With `shared` first tokens in common, `tokens` and `rows` are those of the joined rows.
+        """
         adapter, scaled = self._adapter, row_weights * self._loss_scale
         assert adapter is not None
+        beginning = Beginning(shared, len(lengths)) if shared else None
         noise = None
         if key is not None and self.spec.neftune_alpha:
             key, noise_key = mx.random.split(key)
@@ -192,7 +195,7 @@ class MlxEngine:
 
         def objective(weights: Arrays) -> tuple[mx.array, mx.array]:
             adapter.bind(weights)
-            hidden = target_states(self.model, tokens, rows, noise)
+            hidden = target_states(self.model, tokens, rows, noise, beginning)
             added = adapter.tokens
             trained = (None, None) if added is None or added.head is None else (added.head, added.ids)
             return training_loss(self._frozen_head, hidden, targets, scaled, self._rows, *trained)
@@ -200,6 +203,15 @@ class MlxEngine:
         with adapter.dropout(key):  # around the backward pass too, which runs layers again when they are checkpointed
             (_, nll), gradients = mx.value_and_grad(objective)(weights)
         return nll, {name: value / self._loss_scale for name, value in gradients.items()}
+
+    def _target_states(self, batch: Batch) -> mx.array:
+        """Hidden states of the target rows (N, H), ready for the head, outside training."""
+        self._check_batch(batch)
+        joined = join_rows(batch)
+        if joined is None:
+            return target_states(self.model, mx.array(batch.tokens), mx.array(batch.rows))
+        tokens, rows = mx.array(joined.tokens), mx.array(joined.rows)
+        return target_states(self.model, tokens, rows, beginning=joined.beginning)
 
     @property
     def _head(self) -> Head:
@@ -216,9 +228,12 @@ class MlxEngine:
         try:
             for index, (batch, batch_key) in enumerate(zip(batches, keys, strict=False)):
                 self._check_batch(batch)
-                arrays = [mx.array(part) for part in (batch.tokens, batch.rows, batch.targets, batch.weights)]
-                arrays.append(mx.array(batch.lengths))
-                part_nll, part = self._gradient(self._weights, *arrays, batch_key)
+                tokens, rows, shared = batch.tokens, batch.rows, 0
+                joined = join_rows(batch) if batch_key is None else None  # draws differ between the rows
+                if joined is not None:
+                    tokens, rows, shared = joined.tokens, joined.rows, joined.beginning.tokens
+                arrays = [mx.array(part) for part in (tokens, rows, batch.targets, batch.weights, batch.lengths)]
+                part_nll, part = self._gradient(self._weights, *arrays, shared, batch_key)
                 if index:
                     mx.eval(gradients)
                     part = {name: value + part[name] for name, value in gradients.items()}

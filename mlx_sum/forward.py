@@ -13,17 +13,23 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from common.shared_prompts import Beginning
 from mlx_sum.attention import attend, project_out
 from mlx_sum.loss import target_rows
 from mlx_sum.model import final_norm, is_recomputed, recompute
 
 
 def target_states(
-    model: nn.Module, tokens: mx.array, rows: mx.array, noise: Callable[[mx.array], mx.array] | None = None
+    model: nn.Module,
+    tokens: mx.array,
+    rows: mx.array,
+    noise: Callable[[mx.array], mx.array] | None = None,
+    beginning: Beginning | None = None,
 ) -> mx.array:
     """(B, T) token ids and (N,) flat indices b*T + t -> (N, H) normed hidden states there, ready for the head.
 
-    `noise` changes the embeddings (B, T, H) first.
+    `noise` changes the embeddings (B, T, H) first. With `beginning` the tokens are (1, M), those of joined
+    rows, and `rows` are indices among them.
     """
     trunk = model.model
     hidden = trunk.embed_tokens(tokens)
@@ -33,10 +39,10 @@ def target_states(
         hidden = hidden * model.args.hidden_size**0.5
     *earlier, last = trunk.layers
     for layer in earlier:
-        hidden = layer(hidden, "causal", None)
+        hidden = layer(hidden, "causal", beginning)
 
     def finish(hidden: mx.array) -> mx.array:
-        return _layer_at_rows(last, hidden, rows)
+        return _layer_at_rows(last, hidden, rows, beginning)
 
     hidden = recompute(last, finish, hidden) if is_recomputed(last) else finish(hidden)
     normed: mx.array = final_norm(model)(hidden)
@@ -50,10 +56,10 @@ def add_noise(hidden: mx.array, lengths: mx.array, alpha: float, key: mx.array) 
     return hidden + noise.astype(hidden.dtype)
 
 
-def _layer_at_rows(layer: Any, x: mx.array, rows: mx.array) -> mx.array:
+def _layer_at_rows(layer: Any, x: mx.array, rows: mx.array, beginning: Beginning | None) -> mx.array:
     """(B, T, H) -> (N, H): a transformer layer's output at `rows`."""
     normed = layer.input_layernorm(x)
-    attended = project_out(layer.self_attn, target_rows(attend(layer.self_attn, normed), rows))
+    attended = project_out(layer.self_attn, target_rows(attend(layer.self_attn, normed, beginning), rows))
     residual = target_rows(x, rows)
     if "post_attention_layernorm" not in layer:  # Phi: attention and feed-forward side by side
         parallel: mx.array = attended + layer.mlp(target_rows(normed, rows)) + residual

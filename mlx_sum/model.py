@@ -22,6 +22,7 @@ from mlx_lm.utils import load_model as load_mlx_lm
 from common.architecture import ModelShape, read_shape
 from common.engine import EngineSpec
 from common.errors import ModelError
+from common.shared_prompts import Beginning
 
 log = logging.getLogger(__name__)
 
@@ -201,12 +202,14 @@ class _Recomputed:
 
     training: bool
 
-    def __call__(self, x: mx.array, mask: mx.array | str | None = None, cache: object | None = None) -> mx.array:
+    def __call__(
+        self, x: mx.array, mask: mx.array | str | None = None, cache: Beginning | object | None = None
+    ) -> mx.array:
         layer = super().__call__  # type: ignore[misc]
-        if not self.training or cache is not None:
+        if not self.training or not (cache is None or isinstance(cache, Beginning)):
             result: mx.array = layer(x, mask, cache)
             return result
-        return recompute(self, lambda x: layer(x, mask, None), x)
+        return recompute(self, lambda x: layer(x, mask, cache), x)
 
 
 def recompute(layer: Any, function: Callable[[mx.array], mx.array], x: mx.array) -> mx.array:
