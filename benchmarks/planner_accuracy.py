@@ -44,7 +44,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """One configuration: model family and depth, batch, adapter, settings."""
+    """One configuration: model family and depth, batch (`shared` first tokens in common), adapter, settings."""
 
     family: str
     layers: int = 4
@@ -58,10 +58,15 @@ class Case:
     quantize: str = "none"
     checkpointing: bool = False
     micro_batches: int = 1
+    shared: int = 0
 
     @property
     def lora(self) -> LoraSpec:
         return LoraSpec(rank=self.rank, target_modules=self.modules or "all-linear", layers=self.adapter_layers)
+
+    @property
+    def micro_batch(self) -> MicroBatch:
+        return MicroBatch(self.rows, self.tokens, self.rows * self.targets, self.shared)
 
 
 CASES = (
@@ -85,6 +90,9 @@ CASES = (
     Case("phi", modules=("q_proj", "v_proj")),
     Case("qwen", adapter_layers=2, layers=6),
     Case("smollm", rank=64, micro_batches=3, tokens=96),
+    Case("smollm", rows=8, tokens=96, shared=48),
+    Case("qwen", rows=4, shared=64, quantize="4bit"),
+    Case("phi", rows=4, tokens=160, shared=80, checkpointing=True),
 )
 
 
@@ -120,6 +128,7 @@ def make_batch(case: Case, seed: int) -> Batch:
     """Random tokens; the last `targets` of each row are trained."""
     generator = np.random.default_rng(seed)
     tokens = generator.integers(0, case.vocabulary, (case.rows, case.tokens), dtype=np.int32)
+    tokens[:, : case.shared] = tokens[0, : case.shared]
     last = np.arange(case.tokens - case.targets - 1, case.tokens - 1)
     rows = (np.arange(case.rows)[:, None] * case.tokens + last).ravel().astype(np.int32)
     targets = generator.integers(0, case.vocabulary, len(rows), dtype=np.int32)
@@ -222,8 +231,7 @@ def main() -> None:
                 options.engine, kind, case.quantize, compute_bytes, case.lora, case.checkpointing,
                 accumulation=case.micro_batches > 1,
             )  # fmt: skip
-            batch = MicroBatch(case.rows, case.tokens, case.rows * case.targets)
-            predicted = estimate_memory(read_shape(directory), settings, batch).training_bytes
+            predicted = estimate_memory(read_shape(directory), settings, case.micro_batch).training_bytes
             error = predicted / measured - 1
             row = dict(vars(case))
             rows.append({**row, "measured_bytes": measured, "predicted_bytes": predicted, "error": error})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from common.types import Batch, IntArray
+from common.types import IGNORED_LABEL, Batch, EncodedExample, IntArray
 
 LEAST_SHARED = 16  # a shorter beginning is not worth a run of its own
 
@@ -59,6 +59,23 @@ def join_rows(batch: Batch) -> JoinedRows | None:
         rows=(shared + row * len(own) + place - shared).astype(np.int32),
         beginning=Beginning(shared, count),
     )
+
+
+def common_beginning(examples: Iterable[EncodedExample]) -> int:
+    """How many first tokens all training examples have in common, as `join_rows` counts them in one micro-batch."""
+    first: IntArray | None = None
+    for example in examples:
+        before_targets = int((example.labels != IGNORED_LABEL).argmax()) - 1
+        tokens = example.tokens[: max(0, before_targets)]
+        if first is None:
+            first = tokens
+            continue
+        room = min(len(first), len(tokens))
+        differs = first[:room] != tokens[:room]
+        first = first[: int(differs.argmax()) if differs.any() else room]
+        if len(first) < LEAST_SHARED:
+            return 0
+    return 0 if first is None or len(first) < LEAST_SHARED else len(first)
 
 
 def distinct_prompts(prompts: Sequence[Sequence[int]]) -> tuple[list[Sequence[int]], list[int]]:

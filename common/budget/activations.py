@@ -18,15 +18,28 @@ ATTENTION_BLOCK = 128  # queries whose scores MLX's training attention holds at 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Sizes of one micro-batch: rows, their padded length in tokens, target rows over all of them."""
+    """Sizes of one micro-batch: rows, their padded length in tokens, target rows over all of them.
+
+    shared_tokens  first tokens that all rows have in common, which run once
+    """
 
     rows: int
     tokens: int
     target_rows: int
+    shared_tokens: int = 0
 
     @property
     def padded_tokens(self) -> int:
         return self.rows * self.tokens
+
+    @property
+    def run_tokens(self) -> int:
+        """Tokens that run through the layers."""
+        return self.padded_tokens - self.spared_tokens
+
+    @property
+    def spared_tokens(self) -> int:
+        return self.shared_tokens * (self.rows - 1)
 
 
 @dataclass(frozen=True)
@@ -118,7 +131,8 @@ def mlx_step(shape: ModelShape, settings: MemorySettings, batch: MicroBatch) -> 
     and values.
     """
     layer = _layer(shape, settings.lora)
-    layers, numbers = _trained_layers(shape, settings.lora), batch.padded_tokens * settings.compute_bytes
+    layers, numbers = _trained_layers(shape, settings.lora), batch.run_tokens * settings.compute_bytes
+    spread = 2 * layer.keys * batch.spared_tokens * settings.compute_bytes  # a beginning's keys and values in all rows
     attention, kept = _mlx_kept(shape, settings, batch)
     costs = {"phi": _MLX_PHI, "gemma": _MLX_GELU_GATED}.get(shape.model_type, _MLX_GATED)
     backward = costs.hidden * layer.hidden + costs.wide * layer.wide
@@ -126,16 +140,16 @@ def mlx_step(shape: ModelShape, settings: MemorySettings, batch: MicroBatch) -> 
         backward = costs.again_hidden * layer.hidden + costs.again_wide * layer.wide
     if settings.compute_bytes == 2:  # five blocks of scores are float32 even then
         backward += 5 * shape.heads * min(ATTENTION_BLOCK, batch.tokens)
-    below = (layers - 1) * (layer.hidden if settings.gradient_checkpointing else kept)
-    again = kept if settings.gradient_checkpointing else 0.0
+    below = (layers - 1) * (layer.hidden * numbers if settings.gradient_checkpointing else kept * numbers + spread)
+    again = kept * numbers + spread if settings.gradient_checkpointing else 0.0
     trainable = count_trainable(shape, settings.lora)
-    in_layer = (below + again + backward) * numbers - 4 * trainable * (1 - 1 / layers)
-    at_the_end = (kept + backward) * numbers
-    activations = max(in_layer, at_the_end) if layers > 1 else (attention + backward) * numbers
+    in_layer = below + again + backward * numbers - 4 * trainable * (1 - 1 / layers)
+    at_the_end = (kept + backward) * numbers + spread
+    activations = max(in_layer, at_the_end) if layers > 1 else (attention + backward) * numbers + spread
     chunk = chunk_logits(shape, batch.target_rows, MLX_CHUNK_LOGITS)
     head = chunk * (12 if settings.compute_bytes == 4 else 16)
     head += following_logits(shape, batch.target_rows, chunk) * 8
-    at_head = (below + attention) * numbers + head - 4 * trainable
+    at_head = below + attention * numbers + spread + head - 4 * trainable
     return int(activations), int(max(0.0, at_head - activations))
 
 
@@ -175,7 +189,7 @@ def _mlx_kept(shape: ModelShape, settings: MemorySettings, batch: MicroBatch) ->
 def _cpu_attention(shape: ModelShape, settings: MemorySettings, batch: MicroBatch) -> int:
     """What the backward pass of `cuda_sum.attention` takes, bytes: gradients, two of them in float32, and one block."""
     layer, size, tokens = _layer(shape, settings.lora), settings.compute_bytes, batch.tokens
-    gradients = batch.padded_tokens * ((2 * layer.queries + 2 * layer.keys) * size + 2 * layer.keys * 4)
+    gradients = batch.run_tokens * 2 * layer.queries * size + batch.padded_tokens * 2 * layer.keys * (size + 4)
     queries = -(-tokens // -(-tokens // CPU_QUERIES))
     one = shape.heads * queries * tokens
     scores = one * min(batch.rows, max(1, CPU_SCORES // one))
@@ -197,16 +211,19 @@ def torch_step(shape: ModelShape, settings: MemorySettings, batch: MicroBatch) -
         backward = 23 * layer.hidden // 2
         if settings.float16:
             kept += 6 * layer.hidden
-    layers, tokens = _trained_layers(shape, settings.lora), batch.padded_tokens
-    below = (layers - 1) * (layer.hidden if settings.gradient_checkpointing else kept)
-    ahead = kept if settings.gradient_checkpointing else 0
+    layers, tokens = _trained_layers(shape, settings.lora), batch.run_tokens
+    # A beginning's keys and values stand in every row; for a GPU's attention its queries and outputs too.
+    spread = 2 * (layer.keys + (layer.queries if settings.kind == "cuda" else 0)) * batch.spared_tokens
+    whole = kept * tokens + spread
+    below = (layers - 1) * (layer.hidden * tokens if settings.gradient_checkpointing else whole)
+    ahead = whole if settings.gradient_checkpointing else 0
     weight = layer.hidden * layer.wide * size if settings.quantize != "none" else 0
-    in_layer = (below + ahead + backward) * tokens * size + weight
+    in_layer = (below + ahead + backward * tokens) * size + weight
     if settings.kind == "cpu":
-        in_attention = (below + attention + layer.hidden) * tokens * size + _cpu_attention(shape, settings, batch)
-        in_layer = max(in_layer, in_attention)
+        in_attention = (below + (attention + layer.hidden) * tokens + spread) * size
+        in_layer = max(in_layer, in_attention + _cpu_attention(shape, settings, batch))
     chunk = chunk_logits(shape, batch.target_rows, TORCH_CHUNK_LOGITS["cuda" if settings.kind == "cuda" else "cpu"])
     head = chunk * (4 if size == 4 else 6) + following_logits(shape, batch.target_rows, chunk) * 4
     rows = batch.target_rows * (4 * layer.hidden + 2 * layer.wide) * size
-    at_head = (below + attention) * tokens * size + rows + head
+    at_head = (below + attention * tokens + spread) * size + rows + head
     return int(in_layer), int(max(0.0, at_head - in_layer))

@@ -44,13 +44,13 @@ def peak(config: RunConfig, device: Device, model: ModelShape, shape: RunShape) 
         (estimate_memory(model, settings, batch, shape.generation), batch)
         for batch in heaviest_batches(shape.micro_batches)
     )
-    return max(estimates, key=lambda pair: (pair[0].training_bytes, pair[1].padded_tokens))
+    return max(estimates, key=lambda pair: (pair[0].training_bytes, pair[1].run_tokens))
 
 
 def heaviest_batches(batches: Iterable[MicroBatch]) -> list[MicroBatch]:
     """Those that no other one has both more tokens and more target rows than; memory grows with both."""
     heaviest: list[MicroBatch] = []
-    for batch in sorted(batches, key=lambda batch: (-batch.padded_tokens, -batch.target_rows)):
+    for batch in sorted(batches, key=lambda batch: (-batch.run_tokens, -batch.target_rows)):
         if not heaviest or batch.target_rows > heaviest[-1].target_rows:
             heaviest.append(batch)
     return heaviest

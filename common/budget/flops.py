@@ -3,7 +3,8 @@
 A multiplication of (m, k) by (k, n) counts 2 m k n, as torch's own counter has it; norms, activations, softmax and
 the optimizer are left out (well under 1 %). Gradients are counted where they are needed: a frozen layer has an
 activation gradient but no weight gradient, and below the first adapter there is neither. Attention counts the full
-square of scores; a fused causal kernel may skip up to half of it. Knows nothing of devices or time.
+square of scores; a fused causal kernel may skip up to half of it. Every example counts by itself, whatever a
+micro-batch's rows have in common. Knows nothing of devices or time.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from common.budget.memory import MemoryEstimate
 from common.budget.run_shape import RunShape, find_run_shape
 from common.budget.time import Rate, TimeEstimate, cached_rate, estimate_time, probe_key, store_rate, table_rate
 from common.budget.units import bytes_text
-from common.budget.workload import Workload, find_workload, lengths_of
+from common.budget.workload import Workload, counted_workload, find_workload
 from common.engine import refuse_lacking
 from common.errors import UsageError
 from common.preparation import Prepared, lora_spec, planned_lora
@@ -163,9 +163,8 @@ def check_before_training(
     With `adapt`, the changes that make the run fit are applied, unless they take another model or cut documents.
     """
     model = KnownModel(prepared.model.name, prepared.model.shape, prepared.model.directory, prepared.model.source)
-    workload = Workload(lengths_of(prepared.train_set), "counted", prepared.report.cut_examples)
     device = find_device("auto", engine)
-    plan = plan_for(config, device, model, workload)
+    plan = plan_for(config, device, model, counted_workload(prepared))
     if plan.fits:
         return config, []
     said = [

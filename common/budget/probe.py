@@ -15,12 +15,14 @@ from datetime import UTC, datetime
 
 from common.budget.activations import MicroBatch
 from common.budget.flops import StepCounter
+from common.budget.run_shape import joins_rows
 from common.budget.time import Rate, fit_rate, work
 from common.data.batching import build_step
 from common.engine import Engine, choose_engine, load_engine
 from common.loop import StepPlan
 from common.preparation import Prepared, engine_spec, lora_spec, prepare
 from common.settings import RunConfig
+from common.shared_prompts import join_rows
 from common.types import Batch
 
 PROBE_SECONDS = 45.0
@@ -50,7 +52,7 @@ def probe(
     engine = load_engine(name, engine_spec(config, prepared.model, lora))
     engine.reset_peak_memory()
     counter = StepCounter(prepared.model.shape, lora, config.model.gradient_checkpointing)
-    samples = timed_steps(engine, counter, sampled_batches(prepared, config), seconds, clock)
+    samples = timed_steps(engine, counter, sampled_batches(prepared, config), seconds, clock, joins_rows(config))
     peak = engine.peak_memory_bytes()
     del engine
     gc.collect()
@@ -65,6 +67,7 @@ def timed_steps(
     batches: Sequence[Batch],
     seconds: float,
     clock: Callable[[], float] = time.perf_counter,
+    joins: bool = True,
 ) -> list[tuple[float, int, float]]:
     """(FLOPs, micro-batches, seconds) of single-micro-batch steps; the first of `batches` is the least work.
 
@@ -73,7 +76,7 @@ def timed_steps(
     samples: list[tuple[float, int, float]] = []
     left, fastest = seconds, 0.0
     for number, batch in enumerate([batches[0], *batches]):
-        flops, _ = work(counter, [sizes(batch)])
+        flops, _ = work(counter, [sizes(batch, joins)])
         if number > 1 and flops > fastest * left:
             continue
         start = clock()
@@ -116,7 +119,8 @@ def van_der_corput(number: int) -> float:
     return value
 
 
-def sizes(batch: Batch) -> MicroBatch:
-    """What a batch costs depends on."""
+def sizes(batch: Batch, joins: bool = True) -> MicroBatch:
+    """What a batch costs depends on; `joins` where a common beginning of its rows runs once."""
     rows, tokens = batch.tokens.shape
-    return MicroBatch(int(rows), int(tokens), len(batch.rows))
+    joined = join_rows(batch) if joins else None
+    return MicroBatch(int(rows), int(tokens), len(batch.rows), joined.beginning.tokens if joined else 0)

@@ -141,7 +141,8 @@ def finetune_text(cost: FinetuneCost, model: str, source: str, workload: str) ->
     closing = (
         f"A full fine-tune (6 N D) would spend {scientific(full)} FLOPs: this is {cost.share_of_full:.0%} of it. "
         "Padding, norms, activation functions and the optimizer are not counted (a few per cent together); nor is it "
-        "that sumkit's engines run most of the last layer on target rows only."
+        "that sumkit's engines run most of the last layer on target rows only, and what a micro-batch's rows all begin "
+        "with once."
     )
     return "\n".join(
         [

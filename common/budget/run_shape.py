@@ -48,12 +48,13 @@ def find_run_shape(config: RunConfig, workload: Workload) -> RunShape:
     if workload.basis == "assumed":
         lengths *= config.training.batch_size  # a whole step of them, or the micro-batch would look too small
     plan = StepPlan(stand_ins(lengths), config)
-    budget = config.training.micro_batch_tokens
+    budget, shared = config.training.micro_batch_tokens, workload.shared_tokens
+    in_training = shared if joins_rows(config) else 0
     steps = []
     for indices in plan.epoch_plan(PROBED_EPOCH):
-        steps.append(_micro_batches([lengths[i] for i in indices], budget))
+        steps.append(_micro_batches([lengths[i] for i in indices], budget, in_training))
     every = config.evaluation.eval_every or max(1, -(-plan.total_steps // 4))
-    dev = _micro_batches(list(workload.dev_lengths), budget)
+    dev = _micro_batches(list(workload.dev_lengths), budget, shared)
     return RunShape(
         steps=tuple(steps),
         total_steps=plan.total_steps,
@@ -63,12 +64,18 @@ def find_run_shape(config: RunConfig, workload: Workload) -> RunShape:
     )
 
 
-def _micro_batches(lengths: list[tuple[int, int]], budget: int) -> tuple[MicroBatch, ...]:
+def joins_rows(config: RunConfig) -> bool:
+    """Whether training runs the common beginning of a micro-batch's rows once: not where each row draws for itself."""
+    return not (config.lora.dropout or config.training.neftune_alpha)
+
+
+def _micro_batches(lengths: list[tuple[int, int]], budget: int, shared: int) -> tuple[MicroBatch, ...]:
     """One step's examples as micro-batches, with the padding that training would add."""
     batches = []
     for group in split_by_tokens([tokens for tokens, _ in lengths], budget):
         width = pad_length(max(lengths[i][0] for i in group))
-        batches.append(MicroBatch(len(group), width, pad_length(sum(lengths[i][1] for i in group))))
+        targets = pad_length(sum(lengths[i][1] for i in group))
+        batches.append(MicroBatch(len(group), width, targets, shared if len(group) > 1 else 0))
     return tuple(batches)
 
 

@@ -46,10 +46,11 @@ class TimeEstimate:
 
 
 def batch_flops(counter: StepCounter, batch: MicroBatch) -> float:
-    """FLOPs of one training micro-batch, padding included."""
+    """FLOPs of one training micro-batch, padding included, a common beginning counted once."""
     one = counter.example(batch.tokens, 0)
     head = counter.example(0, batch.target_rows)
-    return one.total * batch.rows + head.total
+    beginning = counter.example(batch.shared_tokens, 0)
+    return one.total * batch.rows - beginning.total * (batch.rows - 1) + head.total
 
 
 def work(counter: StepCounter, batches: Iterable[MicroBatch]) -> tuple[float, int]:

@@ -9,14 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from common.budget.known_model import KnownModel
 from common.data.words import count_words
 from common.settings import RunConfig
+from common.shared_prompts import common_beginning
 from common.types import IGNORED_LABEL, EncodedExample, Example
+
+if TYPE_CHECKING:
+    from common.preparation import Prepared
 
 # English news and dialogue take 1.2 to 1.4 tokens a word with the vocabularies of the presets.
 TOKENS_PER_WORD = 1.35
@@ -28,12 +32,16 @@ Basis = Literal["counted", "estimated from words", "assumed"]
 
 @dataclass(frozen=True)
 class Workload:
-    """Lengths (tokens, target rows) of each training and dev example, and where they come from."""
+    """Lengths (tokens, target rows) of each training and dev example, and where they come from.
+
+    shared_tokens  first tokens that all training examples have in common; 0 where they were not counted
+    """
 
     lengths: tuple[tuple[int, int], ...]
     basis: Basis
     cut_examples: int = 0
     dev_lengths: tuple[tuple[int, int], ...] = ()
+    shared_tokens: int = 0
 
     @property
     def tokens(self) -> int:
@@ -71,12 +79,12 @@ def find_workload(config: RunConfig, model: KnownModel) -> Workload:
 
 
 def stand_ins(lengths: Sequence[tuple[int, int]]) -> list[EncodedExample]:
-    """Encoded examples of these lengths with nothing in them, for planning batches."""
+    """Encoded examples of these lengths with nothing in them or in common, for planning batches."""
     examples = []
     for index, (tokens, targets) in enumerate(lengths):
         labels = np.zeros(tokens, np.int32)
         labels[: tokens - targets] = IGNORED_LABEL
-        examples.append(EncodedExample(str(index), np.zeros(tokens, np.int32), labels))
+        examples.append(EncodedExample(str(index), np.full(tokens, index, np.int32), labels))
     return examples
 
 
@@ -85,13 +93,22 @@ def lengths_of(encoded: Sequence[EncodedExample]) -> tuple[tuple[int, int], ...]
     return tuple((len(item), int((item.labels != IGNORED_LABEL).sum())) for item in encoded)
 
 
+def counted_workload(prepared: Prepared) -> Workload:
+    """The lengths of what training itself will read."""
+    train = prepared.train_set
+    return Workload(
+        lengths_of(train),
+        "counted",
+        prepared.report.cut_examples,
+        lengths_of(prepared.dev_set),
+        common_beginning(train),
+    )
+
+
 def _counted(config: RunConfig) -> Workload:
     from common.preparation import prepare
 
-    prepared = prepare(config)
-    return Workload(
-        lengths_of(prepared.train_set), "counted", prepared.report.cut_examples, lengths_of(prepared.dev_set)
-    )
+    return counted_workload(prepare(config))
 
 
 def _estimated(config: RunConfig, model: KnownModel) -> Workload:

@@ -84,14 +84,13 @@ def build_step(
     if world_size > 1:
         share = -(-sum(len(item) for item in examples) // world_size)
         budget = min(budget, max(share, max(len(item) for item in examples)))
-    groups = split_by_tokens([len(item) for item in examples], budget)
-    mine = groups[rank::world_size]
+    mine = split_by_prompt(examples, budget)[rank::world_size]
     return [pad_batch([examples[i] for i in group], [weights[i] for i in group], pad_id) for group in mine]
 
 
 def evaluation_batches(encoded: Sequence[EncodedExample], batch_tokens: int, pad_id: int) -> list[Batch]:
-    """Batches in order of length with weight 1 for every target token."""
-    groups = split_by_tokens([len(item) for item in encoded], batch_tokens)
+    """Batches in order of length, those with one prompt first, with weight 1 for every target token."""
+    groups = split_by_prompt(encoded, batch_tokens)
     ones = [np.ones(int((item.labels != IGNORED_LABEL).sum()), np.float32) for item in encoded]
     return [pad_batch([encoded[i] for i in group], [ones[i] for i in group], pad_id) for group in groups]
 
@@ -108,6 +107,24 @@ def step_weights(examples: Sequence[EncodedExample], boundary: BoundaryLoss) -> 
             first = min(count, boundary.window)
             weight[:first] += boundary.weight * ramp[:first] / mass
     return [weight.astype(np.float32) for weight in weights]
+
+
+def split_by_prompt(examples: Sequence[EncodedExample], budget: int) -> list[list[int]]:
+    """`split_by_tokens`, where examples with one prompt (several summaries of a document) have groups of their own.
+
+    Their prompt is then a common beginning, which engines run once.
+    """
+    by_prompt: dict[bytes, list[int]] = {}
+    for index, example in enumerate(examples):
+        before = int((example.labels != IGNORED_LABEL).argmax())
+        by_prompt.setdefault(example.tokens[:before].tobytes(), []).append(index)
+    together = [indices for indices in by_prompt.values() if len(indices) > 1]
+    alone = [indices[0] for indices in by_prompt.values() if len(indices) == 1]
+    return [
+        [indices[place] for place in group]
+        for indices in (*together, alone)
+        for group in split_by_tokens([len(examples[index]) for index in indices], budget)
+    ]
 
 
 def split_by_tokens(lengths: Sequence[int], budget: int) -> list[list[int]]:

@@ -26,11 +26,12 @@ BATCH = MicroBatch(4, 512, 200)
     [
         Case("smollm", layers=3, tokens=160, rows=1),
         Case("phi", layers=3, tokens=136, rows=1, quantize="4bit", checkpointing=True),
+        Case("smollm", layers=3, tokens=160, rows=4, shared=96),
         pytest.param(
             Case("qwen", layers=2, tokens=136, rows=1, vocabulary=16_384, targets=100), marks=pytest.mark.slow
         ),
     ],
-    ids=["plain", "4bit-checkpointing", "large-head"],
+    ids=["plain", "4bit-checkpointing", "common-beginning", "large-head"],
 )
 def test_predicted_peak_is_close_to_the_measured_one_and_never_far_below(tmp_path, engine, case):
     directory = build_model(case, tmp_path)
@@ -38,8 +39,7 @@ def test_predicted_peak_is_close_to_the_measured_one_and_never_far_below(tmp_pat
     settings = MemorySettings(
         engine, kind, case.quantize, compute_bytes, case.lora, case.checkpointing, accumulation=False
     )
-    batch = MicroBatch(case.rows, case.tokens, case.rows * case.targets)
-    predicted = estimate_memory(read_shape(directory), settings, batch).training_bytes
+    predicted = estimate_memory(read_shape(directory), settings, case.micro_batch).training_bytes
     assert -0.05 < predicted / measured - 1 < 0.25
 
 
@@ -65,6 +65,11 @@ class TestLaws:
         once, twice = estimate_memory(QWEN, settings, BATCH), estimate_memory(QWEN, settings, MicroBatch(8, 512, 400))
         assert twice.activations == pytest.approx(2 * once.activations, rel=0.01)
         assert twice.base_weights == once.base_weights
+
+    def test_a_common_beginning_is_kept_once_but_for_what_attention_reads(self, settings):
+        apart = estimate_memory(QWEN, settings, BATCH).activations
+        joined = estimate_memory(QWEN, settings, dataclasses.replace(BATCH, shared_tokens=256)).activations
+        assert 0.6 * apart < joined < 0.75 * apart  # 62.5 % of the tokens run
 
     def test_the_head_costs_a_chunk_and_not_all_target_rows(self, settings):
         many = estimate_memory(QWEN, settings, MicroBatch(4, 512, 2000))

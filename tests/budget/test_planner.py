@@ -22,6 +22,7 @@ from common.errors import DataError, ModelError, UsageError
 from common.loop import StepPlan
 from common.presets import preset_shape
 from common.settings import DataSettings, GenerationSettings, ModelSettings, OutputSettings, RunConfig, TrainingSettings
+from common.shared_prompts import common_beginning
 from tests.budget.lengths import encoded
 from tests.tiny_models import build_tiny_model, build_tiny_tokenizer
 
@@ -36,14 +37,27 @@ def on(device, gigabytes):
     return dataclasses.replace(device, memory_bytes=gigabytes * GIB, usable_bytes=gigabytes * GIB)
 
 
-def test_planned_micro_batches_are_those_that_training_builds():
+@pytest.mark.parametrize("shared", [0, 30])
+def test_planned_micro_batches_are_those_that_training_builds(shared):
     config = RunConfig(training=TrainingSettings(batch_size=8, micro_batch_tokens=1500, epochs=2))
-    shape = find_run_shape(config, WORKLOAD)
-    plan = StepPlan(encoded(list(LENGTHS)), config)
+    examples = encoded(list(LENGTHS))
+    for example in examples:
+        example.tokens[:shared] = 1
+    shape = find_run_shape(config, dataclasses.replace(WORKLOAD, shared_tokens=common_beginning(examples)))
+    plan = StepPlan(examples, config)
     built = [tuple(map(sizes, build_step(plan.examples(step), 1500, 0))) for step in range(len(shape.steps))]
     assert list(shape.steps) == built
+    assert {batch.shared_tokens for batch in shape.micro_batches if batch.rows > 1} == {shared}
     assert shape.total_steps == plan.total_steps == 2 * len(shape.steps)
     assert shape.evaluations == 4
+
+
+def test_with_dropout_or_noise_nothing_runs_once():
+    workload = dataclasses.replace(WORKLOAD, shared_tokens=30)
+    for flags in ({"dropout": 0.1}, {"neftune_alpha": 5.0}):
+        shape = find_run_shape(with_settings(CONFIG, flags), workload)
+        assert {batch.shared_tokens for batch in shape.micro_batches} == {0}
+        assert {batch.shared_tokens for batch in shape.dev_batches if batch.rows > 1} == {30}
 
 
 def test_rows_of_added_tokens_are_counted():

@@ -50,6 +50,12 @@ def test_flops_of_a_micro_batch_are_those_of_its_rows_and_its_head():
     assert work(COUNTER, [batch, batch]) == (2 * by_row, 2)
 
 
+def test_a_common_beginning_is_work_once():
+    apart, joined = MicroBatch(3, 64, 20), MicroBatch(3, 64, 20, shared_tokens=32)
+    spared = 2 * COUNTER.example(32, 0).total
+    assert batch_flops(COUNTER, apart) - batch_flops(COUNTER, joined) == pytest.approx(spared)
+
+
 def test_a_run_takes_its_epochs_and_its_evaluations():
     batch = MicroBatch(4, 256, 100)
     shape = RunShape(((batch, batch), (batch,)), total_steps=4, evaluations=2, dev_batches=(batch,), generation=None)

@@ -10,10 +10,12 @@ from common.data.batching import (
     build_step,
     pad_length,
     plan_epoch,
+    split_by_prompt,
     split_by_tokens,
     step_weights,
     useful_share,
 )
+from common.shared_prompts import join_rows
 from common.types import IGNORED_LABEL, EncodedExample
 
 
@@ -62,6 +64,22 @@ def test_micro_batches_hold_every_row_once_within_the_token_budget(lengths, budg
     for group in groups:
         size = len(group) * pad_length(max(lengths[i] for i in group))
         assert size <= budget or len(group) == 1
+
+
+def test_summaries_of_one_document_share_a_micro_batch_whose_prompt_runs_once():
+    several = [example(7, 100, summary) for summary in (5, 9, 7)]
+    others = random_examples(6)
+    mixed = [others[0], several[0], *others[1:4], several[1], *others[4:], several[2]]
+    groups = split_by_prompt(mixed, 4096)
+    assert sorted(i for group in groups for i in group) == list(range(9))
+    assert sorted(groups[0]) == [1, 5, 8]
+    batch = build_step(mixed, 4096, 0)[0]
+    joined = join_rows(batch)
+    assert joined is not None
+    assert joined.beginning.tokens == 99  # all but the token that predicts the first target
+    assert joined.tokens.size == 99 + 3 * (pad_length(109) - 99)
+    assert split_by_prompt(others, 1024) == split_by_tokens([len(item) for item in others], 1024)
+    assert len(split_by_prompt(mixed, 250)) > len(groups)
 
 
 def test_splitting_a_step_changes_no_weight_and_no_target():
