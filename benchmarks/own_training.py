@@ -1,7 +1,8 @@
 """sumkit's side of a training benchmark, in a process of its own: `python -m benchmarks.own_training SPEC.json`.
 
 SPEC has a `mode`. `train` makes optimizer steps over encoded rows as the training loop does, timed from the end of
-the warm-up to the end of the last step, and writes the adapter; `max_grad_norm` clips gradients (1 unless given, 0:
+the warm-up to the end of the last step, and writes the adapter (`run_tokens` of the `padded_tokens` run through the
+model: a beginning that rows have in common runs once); `max_grad_norm` clips gradients (1 unless given, 0:
 no clipping). `evaluate` gives the dev loss of adapters, whoever
 trained them, by one engine in float32. The last line of stdout is a JSON object.
 """
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from common.adapter import read_adapter, write_adapter
+from common.budget.probe import sizes
 from common.data.batching import build_step, evaluation_batches, plan_epoch
 from common.data.encode import encode_examples
 from common.data.prompts import PromptFormat
@@ -56,7 +58,7 @@ def train(spec: dict[str, Any]) -> dict[str, Any]:
     engine = _engine(spec, _lora(spec), spec["dtype"])
     rows = read_rows(Path(spec["rows"]))
     plan = plan_epoch(rows, spec["batch_size"], spec["seed"], 0)[: spec["steps"] or None]
-    began, tokens, padded, targets, losses = time.perf_counter(), 0, 0, 0, []
+    began, tokens, padded, run, targets, losses = time.perf_counter(), 0, 0, 0, 0, []
     for number, step in enumerate(plan):
         if number == spec["warmup"]:
             engine.reset_peak_memory()
@@ -67,6 +69,7 @@ def train(spec: dict[str, Any]) -> dict[str, Any]:
         if number >= spec["warmup"]:
             tokens += sum(batch.real_tokens for batch in batches)
             padded += sum(batch.tokens.size for batch in batches)
+            run += sum(sizes(batch).run_tokens for batch in batches)
             targets += stats.target_tokens
     seconds = time.perf_counter() - began
     peak = engine.peak_memory_bytes()
@@ -76,6 +79,7 @@ def train(spec: dict[str, Any]) -> dict[str, Any]:
         "seconds": seconds,
         "tokens": tokens,
         "padded_tokens": padded,
+        "run_tokens": run,
         "target_tokens": targets,
         "steps": len(plan) - spec["warmup"],
         "rows": len(rows),

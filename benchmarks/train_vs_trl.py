@@ -232,7 +232,11 @@ def report(
         rows.append(
             {
                 "side": side if side == "sumkit" else f"TRL {side}",
-                "flags": {"sumkit": "", "default": "", "best": search[0]["flags"] if search else ""}[side],
+                "flags": {
+                    "sumkit": "--compile" if arguments.compile else "",
+                    "default": "",
+                    "best": search[0]["flags"] if search else "",
+                }[side],
                 "tokens_per_second": median([run["tokens"] / run["seconds"] for run in runs]),
                 "useful_token_share": runs[0]["tokens"] / runs[0]["padded_tokens"],
                 "peak_training_bytes": median([run["peak_training_bytes"] for run in runs]),
@@ -263,7 +267,9 @@ def report(
     peer_side = "default" if "default" in by_side else "best"
     path = write_result(
         "train_vs_trl",
-        f"python -m benchmarks.train_vs_trl --data dialogsum --rows {arguments.rows} --repeats {arguments.repeats}",
+        f"python -m benchmarks.train_vs_trl --data dialogsum --rows {arguments.rows} --repeats {arguments.repeats}"
+        + (" --compile" if arguments.compile else "")
+        + (f' --best "{arguments.best}"' if arguments.best else ""),
         [*rows, *({"search": True, **row} for row in search)],
         {
             **headline(
