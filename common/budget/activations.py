@@ -140,6 +140,8 @@ def mlx_step(shape: ModelShape, settings: MemorySettings, batch: MicroBatch) -> 
         backward = costs.again_hidden * layer.hidden + costs.again_wide * layer.wide
     if settings.compute_bytes == 2:  # five blocks of scores are float32 even then
         backward += 5 * shape.heads * min(ATTENTION_BLOCK, batch.tokens)
+    if batch.spared_tokens:  # attention's parts, as they are and put together
+        backward += 2 * layer.queries
     below = (layers - 1) * (layer.hidden * numbers if settings.gradient_checkpointing else kept * numbers + spread)
     again = kept * numbers + spread if settings.gradient_checkpointing else 0.0
     trainable = count_trainable(shape, settings.lora)

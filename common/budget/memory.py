@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from common.adapter import count_trainable
+from common.adapter import adapted_linears, count_trainable
 from common.architecture import Linear, ModelShape
 from common.budget.activations import MemorySettings, MicroBatch, mlx_step, torch_step
 
@@ -21,7 +21,7 @@ class MemoryEstimate:
     """Bytes by component. Training and generation do not happen at once; the larger one decides.
 
     base_weights  frozen weights, with the scales of quantization
-    adapters      trainable weights and their copy in the compute dtype
+    adapters      trainable weights and their copies in the compute dtype
     optimizer     both moments
     gradients     of the adapter
     activations   kept for the backward pass, and what one layer's backward pass takes beside them
@@ -79,7 +79,7 @@ def estimate_memory(
     dynamic = activations + head
     return MemoryEstimate(
         base_weights=base_weight_bytes(shape, settings),
-        adapters=trainable * (4 if is_mlx else 4 + settings.compute_bytes),
+        adapters=trainable * (4 if is_mlx else 4 + settings.compute_bytes) + _joined_matrices(shape, settings),
         optimizer=trainable * (8 if settings.optimizer == "adamw" else 2),
         # MLX holds the sum so far beside the gradient of the micro-batch.
         gradients=trainable * (8 if is_mlx and settings.accumulation else 4),
@@ -88,6 +88,14 @@ def estimate_memory(
         generation=generation_bytes(shape, settings, generation) if generation else 0,
         overhead=overhead_bytes(settings.kind, dynamic),
     )
+
+
+def _joined_matrices(shape: ModelShape, settings: MemorySettings) -> int:
+    """The torch engine's room for A matrices below unquantized weights, which generation computes with as one."""
+    if settings.engine == "mlx" or settings.quantize != "none":
+        return 0
+    widths = sum(linear.in_features for linear in adapted_linears(shape, settings.lora))
+    return widths * settings.lora.rank * settings.compute_bytes
 
 
 def overhead_bytes(kind: str, dynamic: int) -> int:
