@@ -34,10 +34,6 @@ def with_beginning(tokens: int, **sizes: int) -> list[EncodedExample]:
     return examples
 
 
-def summed(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: sum(part[name] for part in parts) for name in parts[0]}
-
-
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_losses_and_gradients_are_those_of_each_row_by_itself(build: Build, architecture: str) -> None:
     engine = build(architecture)
