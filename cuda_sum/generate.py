@@ -1,7 +1,7 @@
-"""Batched generation, greedy, sampled or by beams, with rows leaving as they finish.
+"""Batched generation, greedy, sampled or by beams; where a row has ended, the next prompt takes its place.
 
-Prompts are grouped by length and right-padded, so that the prefill is plain causal attention; each row then writes
-its keys and values where its own text ends. Knows token ids only: no text, no tokenizer, no training.
+Prompts that join are right-padded, so that the prefill is plain causal attention; each row then writes its keys and
+values where its own text ends. Knows token ids only: no text, no tokenizer, no training.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from torch import nn
 
 from common.engine import GenerationSpec
 from common.prompt_lookup import PromptLookup
+from common.prompt_queue import PromptQueue, group_prompts
 from common.shared_prompts import distinct_prompts, shared_beginning
 from common.types import Generation
 from cuda_sum.cache import RowCache
 
 NOT_A_NUMBER = -1  # stands for the next token of a row whose logits are not finite
 NOT_FINITE = "the model's logits became NaN or infinite"
-SHRINK_SHARE = 0.75  # finished rows leave the batch when no more than this share of it is still running
+SHRINK_SHARE = 0.75  # with no prompt waiting, free rows are dropped when no more than this share is still running
 PREFILL_TOKENS, PREFILL_FILL = 1024, 0.95  # prompts run together: at least so many tokens, then so little padding
 
 OnDone = Callable[[int, Generation], None]
@@ -63,10 +64,12 @@ def generate(
             done(index, Generation((), "length"))
         else:
             runnable.append(index)
-    run_group = _beam_group if spec.beams > 1 else _generate_group
     with torch.no_grad():
-        for group in group_prompts([len(prompts[index]) for index in runnable], spec):
-            run_group(model, [(runnable[i], prompts[runnable[i]]) for i in group], spec, done, grown)
+        if spec.beams > 1:
+            for group in group_prompts([len(prompts[index]) for index in runnable], spec):
+                _beam_group(model, [(runnable[i], prompts[runnable[i]]) for i in group], spec, done, grown)
+        else:
+            _generate_rows(model, prompts, runnable, spec, done, grown)
     return [results[index] for index in range(len(prompts))]
 
 
@@ -76,19 +79,6 @@ def _prompt_problem(prompt: Sequence[int], vocab_size: int) -> str:
     if min(prompt) < 0 or max(prompt) >= vocab_size:
         return f"the prompt holds token ids outside 0 to {vocab_size - 1}"
     return ""
-
-
-def group_prompts(lengths: Sequence[int], spec: GenerationSpec) -> list[list[int]]:
-    """Indices of prompts generated together, longest first, so that the largest batch is the first one."""
-    groups: list[list[int]] = []
-    room = 0
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if not groups or len(groups[-1]) >= room:
-            groups.append([])
-            width = lengths[index] + spec.max_new_tokens
-            room = max(1, min(spec.max_batch_rows, spec.max_batch_tokens // (width * spec.beams)))
-        groups[-1].append(index)
-    return groups
 
 
 def make_sampler(spec: GenerationSpec) -> Sampler:
@@ -123,33 +113,138 @@ def draw_token(logits: torch.Tensor, top_p: float, draws: torch.Tensor) -> torch
     return order.gather(1, chosen)[:, 0]
 
 
-def _generate_group(
-    model: Any, prompts: list[tuple[int, Sequence[int]]], spec: GenerationSpec, done: OnDone, grown: OnToken
+def _generate_rows(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    indices: Sequence[int],
+    spec: GenerationSpec,
+    done: OnDone,
+    grown: OnToken,
 ) -> None:
-    sample = make_sampler(spec)
-    rows = [index for index, _ in prompts]
-    texts: dict[int, list[int]] = {index: [] for index in rows}
-    cache, logits = _prefill(model, [prompt for _, prompt in prompts], spec.max_new_tokens)
-    tokens = _next_tokens(logits, sample, rows)
-    running = set(rows)
-    while True:
-        for index, token in zip(rows, tokens.tolist(), strict=True):
-            if index in running:
-                result = _take(index, token, texts[index], spec, grown)
-                if result is not None:
-                    running.discard(index)
-                    done(index, result)
-        if not running:
-            return
-        if len(running) <= SHRINK_SHARE * len(rows):
-            keep = torch.tensor([place for place, index in enumerate(rows) if index in running], device=tokens.device)
-            rows = [index for index in rows if index in running]
-            tokens = tokens[keep]
-            cache.keep(keep)
-        if len(rows) == 1 and spec.temperature <= 0:
-            done(rows[0], _finish_alone(model, cache, rows[0], dict(prompts)[rows[0]], texts[rows[0]], spec, grown))
-            return
-        tokens = _next_tokens(_decode(model, tokens, cache), sample, rows)
+    """Generate the prompts with these indices; where a row has ended, the next prompt takes its place."""
+    queue = PromptQueue([len(prompt) for prompt in prompts], indices, spec)
+    rows = _Rows(model, prompts, [prompts[index] for index in indices], make_sampler(spec))
+    texts: dict[int, list[int]] = {index: [] for index in indices}
+    while queue or rows.running:
+        new = queue.take(rows.running)
+        if new:
+            width = queue.width([*rows.running, *new])
+            found = rows.add(new, width)
+        else:
+            if not queue and len(rows.running) <= SHRINK_SHARE * len(rows.cache):
+                rows.shrink()
+            if len(rows.cache) == 1 and spec.temperature <= 0:
+                (index,) = rows.running
+                result = _finish_alone(model, rows.cache, index, prompts[index], texts[index], spec, grown)
+                rows.remove([index])
+                done(index, result)
+                continue
+            found = rows.step()
+        results = {index: _take(index, token, texts[index], spec, grown) for index, token in found}
+        ended = {index: result for index, result in results.items() if result is not None}
+        rows.remove(list(ended))
+        for index, result in ended.items():
+            done(index, result)
+
+
+class _Rows:
+    """Texts that are continued together, one token for each in a step.
+
+    running  row of each text that has not ended, by the index of its prompt
+    """
+
+    def __init__(
+        self, model: Any, prompts: Sequence[Sequence[int]], all_to_come: Sequence[Sequence[int]], sample: Sampler
+    ) -> None:
+        self.running: dict[int, int] = {}
+        self.cache = RowCache(model.lm_head.weight.device)
+        self._model = model
+        self._prompts = prompts
+        self._sample = sample
+        self._indices: list[int] = []  # for each row, of the prompt that is or was in it
+        self._tokens = torch.zeros(0, dtype=torch.int64, device=model.lm_head.weight.device)
+        shared = shared_beginning(all_to_come)
+        if shared:
+            self.cache.fill([], [])
+            self._read([all_to_come[0][:shared]], torch.zeros(1, dtype=torch.int64, device=self._tokens.device))
+            self.cache.shared = shared
+
+    def add(self, new: Sequence[int], width: int) -> list[tuple[int, int]]:
+        """Read the prompts with these indices into free rows, with `width` positions where there are too few of them.
+        Returns index and first token of each."""
+        if len(self.running) + len(new) > len(self.cache) or width > self.cache.width:
+            self._resize(len(self.running) + len(new), width)
+        taken = set(self.running.values())
+        free = [row for row in range(len(self.cache)) if row not in taken][: len(new)]
+        for index, row in zip(new, free, strict=True):
+            self.running[index] = row
+            self._indices[row] = index
+        tokens = _next_tokens(self._prefill([self._prompts[index] for index in new], free), self._sample, new)
+        self._tokens[torch.tensor(free, device=tokens.device)] = tokens
+        return list(zip(new, tokens.tolist(), strict=True))
+
+    def step(self) -> list[tuple[int, int]]:
+        """Add to the cache what came last; index and next token of each running text."""
+        logits = _extend(self._model, self._tokens.clamp(min=0)[:, None], self.cache)
+        self.cache.positions += self.cache.running
+        self._tokens = _next_tokens(logits, self._sample, self._indices)
+        tokens = self._tokens.tolist()
+        return [(index, tokens[row]) for index, row in self.running.items()]
+
+    def remove(self, indices: Sequence[int]) -> None:
+        """Let go of texts that have ended; their rows stay, free."""
+        if indices:
+            self.cache.free([self.running.pop(index) for index in indices])
+
+    def shrink(self) -> None:
+        """Drop the free rows."""
+        self._resize(len(self.running), self.cache.width)
+
+    def _resize(self, count: int, width: int) -> None:
+        kept = list(self.running.values())
+        self.cache.resize(kept, count, width)
+        room = count - len(kept)
+        self._indices = [*self.running, *[0] * room]
+        self._tokens = nn.functional.pad(self._tokens[torch.tensor(kept, dtype=torch.int64)], (0, room))
+        self.running = {index: row for row, index in enumerate(self.running)}
+
+    def _prefill(self, prompts: Sequence[Sequence[int]], rows: Sequence[int]) -> torch.Tensor:
+        """Read prompts, longest first, into rows; the logits (B, V) that follow each prompt's last token.
+
+        Equal prompts are read once.
+        """
+        different, places = distinct_prompts(prompts)
+        lengths = [len(prompt) for prompt in different]
+        owners = [places.index(place) for place in range(len(different))]
+        last = []
+        for part in prefill_slices(lengths):
+            own = lengths[part]
+            self.cache.fill([rows[owner] for owner in owners[part]], own)
+            width = own[0] - self.cache.shared
+            ends = [row * width + length - self.cache.shared - 1 for row, length in enumerate(own)]
+            texts = [prompt[self.cache.shared :] for prompt in different[part]]
+            last.append(self._read(texts, torch.tensor(ends, device=self._tokens.device)))
+        hidden = torch.cat(last)
+        if len(different) < len(prompts):
+            again = [place for place, text in enumerate(places) if owners[text] != place]
+            self.cache.copy([rows[owners[places[place]]] for place in again], [rows[place] for place in again])
+            hidden = hidden[torch.tensor(places, device=hidden.device)]
+        return _head(self._model.lm_head, hidden)
+
+    def _read(self, texts: Sequence[Sequence[int]], ends: torch.Tensor) -> torch.Tensor:
+        """Run tokens behind what is shared; hidden states (N, H) at the flat places `ends` (N,)."""
+        padded = np.zeros((len(texts), max(map(len, texts))), np.int64)
+        for row, tokens in enumerate(texts):
+            padded[row, : len(tokens)] = tokens
+        first = self.cache.shared
+        output = self._model.model(
+            torch.from_numpy(padded).to(ends.device),
+            position_ids=torch.arange(first, first + padded.shape[1], device=ends.device)[None],
+            past_key_values=self.cache,
+            use_cache=True,
+            target_rows_only=ends,
+        )
+        return output.last_hidden_state  # type: ignore[no-any-return]
 
 
 def _take(index: int, token: int, text: list[int], spec: GenerationSpec, grown: OnToken) -> Generation | None:
@@ -192,47 +287,6 @@ def _finish_alone(
             lookup.add(token)
 
 
-def _prefill(model: Any, prompts: list[Sequence[int]], new_tokens: int) -> tuple[RowCache, torch.Tensor]:
-    """Run the prompts, longest first; the filled cache and the logits (B, V) that follow each prompt's last token.
-
-    Equal prompts are run once, and so is a beginning that all have in common.
-    """
-    device = model.lm_head.weight.device
-    different, places = distinct_prompts(prompts)
-    lengths = [len(prompt) for prompt in different]
-    cache = RowCache(torch.tensor(lengths, device=device), max(lengths) + new_tokens)
-
-    def run(rows: list[Sequence[int]], ends: torch.Tensor) -> torch.Tensor:
-        padded = np.zeros((len(rows), max(map(len, rows))), np.int64)
-        for row, tokens in enumerate(rows):
-            padded[row, : len(tokens)] = tokens
-        output = model.model(
-            torch.from_numpy(padded).to(device),
-            position_ids=torch.arange(cache.shared, cache.shared + padded.shape[1], device=device)[None],
-            past_key_values=cache,
-            use_cache=True,
-            target_rows_only=ends,
-        )
-        return output.last_hidden_state  # type: ignore[no-any-return]
-
-    shared = shared_beginning(different)
-    if shared:
-        run([different[0][:shared]], torch.zeros(1, dtype=torch.int64, device=device))
-        cache.shared = shared
-    last = []
-    for rows in prefill_slices(lengths):
-        width = lengths[rows.start] - shared
-        cache.prefilled = rows
-        ends = torch.arange(rows.stop - rows.start, device=device) * width + cache.positions[rows] - shared - 1
-        last.append(run([prompt[shared:] for prompt in different[rows]], ends))
-    hidden = torch.cat(last)
-    if len(different) < len(prompts):
-        repeated = torch.tensor(places, device=device)
-        cache.keep(repeated)
-        hidden = hidden[repeated]
-    return cache, _head(model.lm_head, hidden)
-
-
 def prefill_slices(lengths: Sequence[int]) -> list[slice]:
     """Rows, sorted from long to short, cut where padding would cost more than one more run of the model."""
     slices, start = [], 0
@@ -242,13 +296,6 @@ def prefill_slices(lengths: Sequence[int]) -> list[slice]:
             slices.append(slice(start, row))
             start = row
     return [*slices, slice(start, len(lengths))]
-
-
-def _decode(model: Any, tokens: torch.Tensor, cache: RowCache) -> torch.Tensor:
-    """Logits (B, V) after one more token for each row."""
-    logits = _extend(model, tokens.clamp(min=0)[:, None], cache)
-    cache.positions = cache.positions + 1
-    return logits
 
 
 def _extend(model: Any, tokens: torch.Tensor, cache: RowCache) -> torch.Tensor:

@@ -1,12 +1,12 @@
-"""Batched generation, greedy or sampled, with rows leaving as they finish.
+"""Batched generation, greedy or sampled; where a row has ended, the next prompt takes its place.
 
-Prompts are grouped by length, right-padded for the prefill (so that it is plain causal attention) and rolled to
-the right in mlx-lm's batch cache for decoding. Knows token ids only: no text, no tokenizer, no training.
+Prompts that join are right-padded for the prefill (so that it is plain causal attention) and rolled to the right in
+mlx-lm's batch cache for decoding. Knows token ids only: no text, no tokenizer, no training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -15,12 +15,13 @@ from mlx_lm.models.cache import BatchKVCache
 
 from common.engine import GenerationSpec
 from common.errors import EngineError
+from common.prompt_queue import PromptQueue
 from common.shared_prompts import distinct_prompts, shared_beginning
 from common.types import Generation
 from mlx_sum.loss import Head
 
 NOT_A_NUMBER = -1  # stands for the next token of a row whose logits are not finite
-SHRINK_SHARE = 0.75  # finished rows leave the batch when no more than this share of it is still running
+SHRINK_SHARE = 0.75  # with no prompt waiting, ended rows are dropped when no more than this share is still running
 
 OnDone = Callable[[int, Generation], None]
 OnToken = Callable[[int, int], None]
@@ -65,10 +66,7 @@ def generate(
             done(index, Generation((), "length"))
         else:
             runnable.append(index)
-    sample = make_sampler(spec)
-    for group in group_prompts([len(prompts[i]) for i in runnable], spec):
-        _generate_group(model, head, [(runnable[i], prompts[runnable[i]]) for i in group], spec, sample, done, grown)
-        mx.clear_cache()
+    _generate_rows(model, head, prompts, runnable, spec, done, grown)
     return [results[index] for index in range(len(prompts))]
 
 
@@ -80,19 +78,6 @@ def _prompt_problem(prompt: Sequence[int], new_tokens: int, vocab_size: int, lon
     if longest is not None and len(prompt) + new_tokens > longest:
         return f"prompt and new tokens are {len(prompt) + new_tokens}, the model's attention window holds {longest}"
     return ""
-
-
-def group_prompts(lengths: Sequence[int], spec: GenerationSpec) -> list[list[int]]:
-    """Indices of prompts generated together, longest first, so that the largest batch is the first one."""
-    groups: list[list[int]] = []
-    room = 0
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if not groups or len(groups[-1]) >= room:
-            groups.append([])
-            width = lengths[index] + spec.max_new_tokens
-            room = max(1, min(spec.max_batch_rows, spec.max_batch_tokens // width))
-        groups[-1].append(index)
-    return groups
 
 
 def make_sampler(spec: GenerationSpec) -> Sampler:
@@ -120,26 +105,31 @@ def keep_top_p(logits: mx.array, top_p: float) -> mx.array:
     return mx.where(dropped, -mx.inf, logits)
 
 
-def _generate_group(
+def _generate_rows(
     model: nn.Module,
     head: Head,
-    prompts: list[tuple[int, Sequence[int]]],
+    prompts: Sequence[Sequence[int]],
+    indices: Sequence[int],
     spec: GenerationSpec,
-    sample: Sampler,
     done: OnDone,
     grown: OnToken,
 ) -> None:
+    """Generate the prompts with these indices; where a row has ended, the next prompt takes its place."""
     stop = set(spec.eos_ids)
-    rows = [index for index, _ in prompts]
-    texts: dict[int, list[int]] = {index: [] for index in rows}
-    cache, logits = _prefill(model, head, [prompt for _, prompt in prompts])
-    tokens = _next_tokens(logits, sample)
-    running = set(rows)
-    for count in range(1, spec.max_new_tokens + 1):
-        if count < spec.max_new_tokens:  # start the next step before this one's tokens are read back
-            following = _next_tokens(_decode(model, head, tokens, cache), sample)
-            mx.async_eval(following)
-        for index, token in zip(rows, np.array(tokens).tolist(), strict=True):
+    queue = PromptQueue([len(prompt) for prompt in prompts], indices, spec)
+    rows = _Rows(model, head, [prompts[index] for index in indices], make_sampler(spec))
+    texts: dict[int, list[int]] = {index: [] for index in indices}
+    running: set[int] = set()
+    while queue or running:
+        new = queue.take(running)
+        if new:
+            rows.keep(running)
+            rows.add(new, [prompts[index] for index in new])
+            running.update(new)
+        elif not queue and len(running) <= SHRINK_SHARE * len(rows.indices):
+            rows.keep(running)
+        more = any(len(texts[index]) + 1 < spec.max_new_tokens for index in running)
+        for index, token in rows.step(more):
             if index not in running:
                 continue
             if token == NOT_A_NUMBER:
@@ -149,19 +139,88 @@ def _generate_group(
             else:
                 texts[index].append(token)
                 grown(index, token)
-                if count < spec.max_new_tokens:
+                if len(texts[index]) < spec.max_new_tokens:
                     continue
                 result = Generation(tuple(texts[index]), "length")
             running.discard(index)
             done(index, result)
-        if not running:
+
+
+class _Rows:
+    """Texts that are continued together, one token for each in a step.
+
+    indices  of each row's prompt, of texts that have ended too until `keep` drops them
+    """
+
+    def __init__(self, model: nn.Module, head: Head, all_to_come: Sequence[Sequence[int]], sample: Sampler) -> None:
+        self.indices: list[int] = []
+        self._model = model
+        self._head = head
+        self._sample = sample
+        self._cache: list[BatchKVCache] = []
+        self._tokens = mx.zeros(0, mx.int32)  # each row's last token, which `step` has not told yet
+        self._shared = shared_beginning(all_to_come)
+        self._beginning = [BatchKVCache([0]) for _ in model.model.layers]
+        if self._shared:
+            model.model(mx.array([all_to_come[0][: self._shared]], mx.int32), self._beginning)
+
+    def keep(self, wanted: Collection[int]) -> None:
+        """Drop all rows but those of the prompts with these indices."""
+        places = [place for place, index in enumerate(self.indices) if index in wanted]
+        if len(places) == len(self.indices):
             return
-        tokens = following
-        if len(running) <= SHRINK_SHARE * len(rows):
-            keep = [position for position, index in enumerate(rows) if index in running]
-            rows = [rows[position] for position in keep]
-            tokens = tokens[mx.array(keep)]
-            _keep_rows(cache, keep)
+        self.indices = [self.indices[place] for place in places]
+        if places:
+            self._tokens = self._tokens[mx.array(places)]
+            _keep_rows(self._cache, places)
+        else:
+            self._tokens, self._cache = mx.zeros(0, mx.int32), []
+        mx.clear_cache()
+
+    def add(self, new: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
+        """Read these prompts into rows of their own, `new` being their indices."""
+        cache, logits = self._prefill(prompts)
+        first = _next_tokens(logits, self._sample)
+        for own, joining in zip(self._cache, cache, strict=False):
+            own.extend(joining)
+            mx.eval(own.state)  # layer by layer, so that only one is in memory twice
+        self._cache = self._cache or cache
+        self._tokens = mx.concatenate([self._tokens, first])
+        self.indices += new
+
+    def step(self, more: bool) -> list[tuple[int, int]]:
+        """Index and last token of each row; starts finding the next ones, if `more`, before these are read back."""
+        tokens = self._tokens
+        if more:
+            self._tokens = _next_tokens(_decode(self._model, self._head, tokens, self._cache), self._sample)
+            mx.async_eval(self._tokens)
+        return list(zip(self.indices, np.array(tokens).tolist(), strict=True))
+
+    def _prefill(self, prompts: Sequence[Sequence[int]]) -> tuple[list[BatchKVCache], mx.array]:
+        """Run the prompts; the filled cache and the logits (B, V) that follow each prompt's last token.
+
+        Equal prompts are run once.
+        """
+        different, places = distinct_prompts(prompts)
+        cache = [_repeated(layer, len(different)) for layer in self._beginning]
+        lengths = [len(prompt) - self._shared for prompt in different]
+        width = max(lengths)
+        padded = np.zeros((len(different), width), np.int32)
+        for row, prompt in enumerate(different):
+            padded[row, : lengths[row]] = prompt[self._shared :]
+        padding = [width - length for length in lengths]
+        for layer_cache in cache:
+            layer_cache.prepare(lengths=lengths, right_padding=padding)
+        hidden = self._model.model(mx.array(padded), cache)
+        last = hidden[mx.arange(len(different)), mx.array(lengths) - 1]
+        for layer_cache in cache:
+            layer_cache.finalize()
+        if len(different) < len(prompts):
+            _keep_rows(cache, places)
+            last = last[mx.array(places)]
+        logits = self._head(last)
+        mx.eval(logits, [layer_cache.state for layer_cache in cache])
+        return cache, logits
 
 
 def _keep_rows(cache: list[BatchKVCache], rows: list[int]) -> None:
@@ -170,35 +229,12 @@ def _keep_rows(cache: list[BatchKVCache], rows: list[int]) -> None:
         layer_cache.filter(mx.array(rows))
 
 
-def _prefill(model: nn.Module, head: Head, prompts: list[Sequence[int]]) -> tuple[list[BatchKVCache], mx.array]:
-    """Run the prompts; the filled cache and the logits (B, V) that follow each prompt's last token.
-
-    Equal prompts are run once, and so is a beginning that all have in common.
-    """
-    different, places = distinct_prompts(prompts)
-    shared = shared_beginning(different)
-    cache = [BatchKVCache([0] * (1 if shared else len(different))) for _ in model.model.layers]
-    if shared:
-        model.model(mx.array([different[0][:shared]], mx.int32), cache)
-        _keep_rows(cache, [0] * len(different))
-    lengths = [len(prompt) - shared for prompt in different]
-    width = max(lengths)
-    padded = np.zeros((len(different), width), np.int32)
-    for row, prompt in enumerate(different):
-        padded[row, : lengths[row]] = prompt[shared:]
-    padding = [width - length for length in lengths]
-    for layer_cache in cache:
-        layer_cache.prepare(lengths=lengths, right_padding=padding)
-    hidden = model.model(mx.array(padded), cache)
-    last = hidden[mx.arange(len(different)), mx.array(lengths) - 1]
-    for layer_cache in cache:
-        layer_cache.finalize()
-    if len(different) < len(prompts):
-        _keep_rows(cache, places)
-        last = last[mx.array(places)]
-    logits = head(last)
-    mx.eval(logits, [layer_cache.state for layer_cache in cache])
-    return cache, logits
+def _repeated(cache: BatchKVCache, count: int) -> BatchKVCache:
+    """A cache whose `count` rows are the one of another."""
+    copy = BatchKVCache([0])
+    copy.state = cache.state
+    copy.filter(mx.array([0] * count))
+    return copy
 
 
 def _decode(model: nn.Module, head: Head, tokens: mx.array, cache: list[BatchKVCache]) -> mx.array:

@@ -79,6 +79,25 @@ def test_the_size_of_batches_changes_no_result(build: Build) -> None:
         assert engine.generate(PROMPTS, GenerationSpec(max_new_tokens=NEW_TOKENS, eos_ids=stop, **limits)) == large
 
 
+@pytest.mark.parametrize("architecture", ["qwen2", "phi"])
+def test_prompts_that_join_a_running_batch_change_no_result(build: Build, architecture: str) -> None:
+    """With and without a common beginning, in batches whose rows stay as many or become more; the same prompt may
+    join where its equal is, was or will be running."""
+    engine = adapted(build, architecture)
+    (start,) = prompts_of((19,), seed=8)
+    generator = np.random.default_rng(6)
+    own = prompts_of(tuple(generator.integers(1, 40, 24).tolist()), seed=7)
+    own[20] = own[3]
+    stop = tuple(range(0, VOCAB_SIZE, 12))  # texts end at many different lengths
+    for prompts in (own, [start + prompt for prompt in own]):
+        spec = GenerationSpec(max_new_tokens=NEW_TOKENS, eos_ids=stop)
+        alone = [engine.generate([prompt], spec)[0] for prompt in prompts]
+        assert len({len(result.tokens) for result in alone}) > 3
+        for limits in ({"max_batch_rows": 5}, {"max_batch_rows": 9, "max_batch_tokens": 180}):
+            refilled = GenerationSpec(max_new_tokens=NEW_TOKENS, eos_ids=stop, **limits)
+            assert engine.generate(prompts, refilled) == alone
+
+
 def test_each_token_is_the_most_likely_after_those_before_it(build: Build) -> None:
     engine = adapted(build)
     for prompt, result in zip(

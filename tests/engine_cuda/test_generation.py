@@ -226,6 +226,40 @@ def test_a_row_with_infinite_logits_is_an_error_and_the_others_go_on(make_engine
     assert "NaN" in results[1].error
 
 
+def test_a_row_is_whole_again_after_a_text_that_was_not_finite(make_engine: MakeEngine) -> None:
+    engine = make_engine("llama")
+    spec = GenerationSpec(max_new_tokens=6, max_batch_rows=2)
+    good = [[5, 6, 7], [8, 9], [3, 4], [2]]
+    wanted = engine.generate(good, spec)
+    used = {token for result in wanted for token in result.tokens} | {0, 2, 3, 4, 5, 6, 7, 8, 9}
+    spoiled = next(token for token in range(VOCAB_SIZE) if token not in used)
+    engine.model.model.embed_tokens.weight.data[spoiled] = torch.nan
+    broken = [[8] * 11 + [spoiled] * 9, [8] * 8 + [spoiled] * 9]
+    results = engine.generate([*broken, *good], spec)
+    assert [result.stop_reason for result in results[:2]] == ["error"] * 2
+    assert results[2:] == wanted
+
+
+def test_rows_seldom_go_along_after_their_text_has_ended(
+    make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine("qwen2")
+    engine.load_adapter(trained_adapter(engine.spec.model_dir, LORA))
+    generator = np.random.default_rng(1)
+    many = [generator.integers(0, VOCAB_SIZE, length).tolist() for length in generator.integers(4, 40, 64)]
+    stop = tuple(range(0, VOCAB_SIZE, 10))
+    spec = GenerationSpec(max_new_tokens=40, eos_ids=stop, max_batch_rows=16, temperature=1.0)
+    decoded: list[int] = []
+    extend = generate._extend
+    monkeypatch.setattr(generate, "_extend", lambda m, tokens, c: decoded.append(len(tokens)) or extend(m, tokens, c))
+    results = engine.generate(many, spec)
+    needed = [len(result.tokens) - (result.stop_reason == "length") for result in results]
+    assert len({*needed}) > 8
+    assert sum(decoded) < 1.2 * sum(needed)
+    in_groups = sum(max(needed[start : start + 16]) for start in range(0, 64, 16))
+    assert len(decoded) < 0.7 * in_groups
+
+
 def test_a_drawn_token_follows_its_probability_and_top_p_keeps_the_likeliest() -> None:
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().repeat(5, 1)[:, [2, 0, 3, 1]]
     draws = torch.tensor([[0.0], [0.49], [0.51], [0.79], [0.96]])

@@ -11,7 +11,7 @@ import pytest
 from common.engine import GenerationSpec
 from common.errors import EngineError
 from mlx_sum.engine import MlxEngine, build
-from mlx_sum.generate import group_prompts, keep_top_p, make_sampler
+from mlx_sum.generate import keep_top_p, make_sampler
 from tests.contract.cases import ModelDir, exact_spec
 
 SPEC = GenerationSpec(max_new_tokens=8)
@@ -20,18 +20,6 @@ SPEC = GenerationSpec(max_new_tokens=8)
 @pytest.fixture(scope="module")
 def engine(tiny_model: ModelDir) -> MlxEngine:
     return build(exact_spec(tiny_model("llama"), lora=None))
-
-
-def test_groups_hold_every_prompt_once_within_both_limits() -> None:
-    lengths = [5, 90, 30, 30, 7, 1, 60, 2]
-    spec = replace(SPEC, max_batch_rows=3, max_batch_tokens=150)
-    groups = group_prompts(lengths, spec)
-    assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
-    for group in groups:
-        assert len(group) <= 3
-        assert len(group) == 1 or len(group) * (max(lengths[i] for i in group) + 8) <= 150
-    assert [lengths[i] for group in groups for i in group] == sorted(lengths, reverse=True)
-    assert groups[0] == [1], "98 tokens leave no room for a second row in 150"
 
 
 def test_top_p_keeps_the_smallest_set_that_reaches_it() -> None:
