@@ -62,7 +62,8 @@ def main() -> None:
     first = rows[0]
     path = write_result(
         "generate_vs_transformers",
-        f"python -m benchmarks.generate_vs_transformers --run RUN --data dialogsum --limit {options.limit}",
+        f"python -m benchmarks.generate_vs_transformers --run RUN --data {options.data.name} --limit {options.limit} "
+        f"--dtypes {' '.join(options.dtypes)}",
         rows,
         headline(
             f"seconds for {len(documents)} summaries, {first['dtype']}",

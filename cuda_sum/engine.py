@@ -24,6 +24,7 @@ from cuda_sum.checkpoint import read_state, save_state
 from cuda_sum.fast import add_noise, use_fast_layers
 from cuda_sum.functions import compile_functions
 from cuda_sum.generate import generate
+from cuda_sum.linears import Linears
 from cuda_sum.lora import Adapter, attach_adapter
 from cuda_sum.loss import chunk_rows, loss_sum, token_losses, training_loss
 from cuda_sum.model import is_quantized, load_model, recompute_layers
@@ -31,6 +32,7 @@ from cuda_sum.optimizer import AdamW, LossScaler, clip_factor
 from cuda_sum.token_rows import make_room
 
 DENSE_ROOM = 1.5  # free memory wanted for a dense copy of the weights, as a multiple of its size
+PACK_FOR = 8  # prompts from which on packing the weights takes less time than it saves
 
 
 def build(spec: EngineSpec) -> CudaEngine:
@@ -70,6 +72,7 @@ class CudaEngine:
         if spec.compile:
             compile_functions(True)
         self._linears = use_fast_layers(self.model, self.shape, self._adapter)
+        self._head = Linears([self.model.lm_head], [None], None)
         self._lengths: torch.Tensor | None = None
         if spec.neftune_alpha:
             self.model.model.embed_tokens.register_forward_hook(self._with_noise)
@@ -124,8 +127,8 @@ class CudaEngine:
         on_done: Callable[[int, Generation], None] | None = None,
         on_token: Callable[[int, int], None] | None = None,
     ) -> list[Generation]:
-        with self._dense_weights():
-            return generate(self.model, prompts, spec, self.shape.vocab_size, on_done, on_token)
+        with self._dense_weights(packed=len(prompts) >= PACK_FOR):
+            return generate(self.model, self._head, prompts, spec, self.shape.vocab_size, on_done, on_token)
 
     def gradients(self, batches: Sequence[Batch]) -> dict[str, np.ndarray]:
         adapter = self._require_adapter("gradients")
@@ -223,26 +226,30 @@ class CudaEngine:
                 self.model.eval()
 
     @contextmanager
-    def _dense_weights(self) -> Iterator[None]:
+    def _dense_weights(self, packed: bool = False) -> Iterator[None]:
         """Inside the block, linear layers are dequantized, if memory allows, and in float32 hold the adapter too.
 
         Decoding reads every weight for every token, so this saves most of its time. In 16 bits the adapter stays
-        beside the weights: added to them it would be rounded away in part.
+        beside the weights: added to them it would be rounded away in part. If `packed`, CPUs get weights laid out for
+        their products, the head's too; where those are not quantized this is a copy as well.
         """
         quantized = any(is_quantized(base) for group in self._linears for base in group.bases)
         merge = self._dtype == torch.float32 and self._adapter is not None and self._adapter.enabled
         numbers = sum(base.in_features * base.out_features for group in self._linears for base in group.bases)
         room = device.free_memory_bytes(self._device) / DENSE_ROOM
         wanted = (quantized or merge) and numbers * self._dtype.itemsize < room
+        packed = packed and (numbers + self.model.lm_head.weight.numel()) * self._dtype.itemsize < room
         try:
             for group in self._linears:
                 if wanted:
-                    group.densify(self._dtype, merge)
+                    group.densify(self._dtype, merge, packed)
                 else:
-                    group.join()
+                    group.join(packed)
+            if packed:
+                self._head.densify(self._dtype, merge=False, packed=True)
             yield
         finally:
-            for group in self._linears:
+            for group in [*self._linears, self._head]:
                 group.release()
 
     def _check_batch(self, batch: Batch) -> None:

@@ -26,6 +26,7 @@ NOT_FINITE = "the model's logits became NaN or infinite"
 SHRINK_SHARE = 0.75  # with no prompt waiting, free rows are dropped when no more than this share is still running
 PREFILL_TOKENS, PREFILL_FILL = 1024, 0.95  # prompts run together: at least so many tokens, then so little padding
 
+Head = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]  # (N, H) -> ((N, V),)
 OnDone = Callable[[int, Generation], None]
 OnToken = Callable[[int, int], None]
 Sampler = Callable[[torch.Tensor, Sequence[int]], torch.Tensor]
@@ -33,6 +34,7 @@ Sampler = Callable[[torch.Tensor, Sequence[int]], torch.Tensor]
 
 def generate(
     model: Any,
+    head: Head,
     prompts: Sequence[Sequence[int]],
     spec: GenerationSpec,
     vocab_size: int,
@@ -69,7 +71,7 @@ def generate(
             for group in group_prompts([len(prompts[index]) for index in runnable], spec):
                 _beam_group(model, [(runnable[i], prompts[runnable[i]]) for i in group], spec, done, grown)
         else:
-            _generate_rows(model, prompts, runnable, spec, done, grown)
+            _generate_rows(model, head, prompts, runnable, spec, done, grown)
     return [results[index] for index in range(len(prompts))]
 
 
@@ -115,6 +117,7 @@ def draw_token(logits: torch.Tensor, top_p: float, draws: torch.Tensor) -> torch
 
 def _generate_rows(
     model: Any,
+    head: Head,
     prompts: Sequence[Sequence[int]],
     indices: Sequence[int],
     spec: GenerationSpec,
@@ -123,7 +126,7 @@ def _generate_rows(
 ) -> None:
     """Generate the prompts with these indices; where a row has ended, the next prompt takes its place."""
     queue = PromptQueue([len(prompt) for prompt in prompts], indices, spec)
-    rows = _Rows(model, prompts, [prompts[index] for index in indices], make_sampler(spec))
+    rows = _Rows(model, head, prompts, [prompts[index] for index in indices], make_sampler(spec))
     texts: dict[int, list[int]] = {index: [] for index in indices}
     while queue or rows.running:
         new = queue.take(rows.running)
@@ -135,7 +138,7 @@ def _generate_rows(
                 rows.shrink()
             if len(rows.cache) == 1 and spec.temperature <= 0:
                 (index,) = rows.running
-                result = _finish_alone(model, rows.cache, index, prompts[index], texts[index], spec, grown)
+                result = _finish_alone(model, head, rows.cache, index, prompts[index], texts[index], spec, grown)
                 rows.remove([index])
                 done(index, result)
                 continue
@@ -154,11 +157,17 @@ class _Rows:
     """
 
     def __init__(
-        self, model: Any, prompts: Sequence[Sequence[int]], all_to_come: Sequence[Sequence[int]], sample: Sampler
+        self,
+        model: Any,
+        head: Head,
+        prompts: Sequence[Sequence[int]],
+        all_to_come: Sequence[Sequence[int]],
+        sample: Sampler,
     ) -> None:
         self.running: dict[int, int] = {}
         self.cache = RowCache(model.lm_head.weight.device)
         self._model = model
+        self._head = head
         self._prompts = prompts
         self._sample = sample
         self._indices: list[int] = []  # for each row, of the prompt that is or was in it
@@ -185,7 +194,7 @@ class _Rows:
 
     def step(self) -> list[tuple[int, int]]:
         """Add to the cache what came last; index and next token of each running text."""
-        logits = _extend(self._model, self._tokens.clamp(min=0)[:, None], self.cache)
+        logits = _extend(self._model, self._head, self._tokens.clamp(min=0)[:, None], self.cache)
         self.cache.positions += self.cache.running
         self._tokens = _next_tokens(logits, self._sample, self._indices)
         tokens = self._tokens.tolist()
@@ -229,7 +238,7 @@ class _Rows:
             again = [place for place, text in enumerate(places) if owners[text] != place]
             self.cache.copy([rows[owners[places[place]]] for place in again], [rows[place] for place in again])
             hidden = hidden[torch.tensor(places, device=hidden.device)]
-        return _head(self._model.lm_head, hidden)
+        return self._head(hidden)[0].float()
 
     def _read(self, texts: Sequence[Sequence[int]], ends: torch.Tensor) -> torch.Tensor:
         """Run tokens behind what is shared; hidden states (N, H) at the flat places `ends` (N,)."""
@@ -260,6 +269,7 @@ def _take(index: int, token: int, text: list[int], spec: GenerationSpec, grown: 
 
 def _finish_alone(
     model: Any,
+    head: Head,
     cache: RowCache,
     index: int,
     prompt: Sequence[int],
@@ -277,7 +287,7 @@ def _finish_alone(
     while True:
         guess = lookup.guess(spec.max_new_tokens - len(text) - 1)
         new = torch.tensor([[text[-1], *guess]], device=model.lm_head.weight.device)
-        found = _next_tokens(_extend(model, new, cache), sample, [index] * new.shape[1]).tolist()
+        found = _next_tokens(_extend(model, head, new, cache), sample, [index] * new.shape[1]).tolist()
         right = next((place for place, token in enumerate(guess) if token != found[place]), len(guess))
         cache.positions = cache.positions + right + 1
         for token in found[: right + 1]:
@@ -298,7 +308,7 @@ def prefill_slices(lengths: Sequence[int]) -> list[slice]:
     return [*slices, slice(start, len(lengths))]
 
 
-def _extend(model: Any, tokens: torch.Tensor, cache: RowCache) -> torch.Tensor:
+def _extend(model: Any, head: Head, tokens: torch.Tensor, cache: RowCache) -> torch.Tensor:
     """Logits (B T, V) after each of the tokens (B, T); T above 1 for a single row only. Leaves `cache.positions`."""
     mask = cache.mask(tokens.shape[1])
     output = model.model(
@@ -308,11 +318,7 @@ def _extend(model: Any, tokens: torch.Tensor, cache: RowCache) -> torch.Tensor:
         past_key_values=cache,
         use_cache=True,
     )
-    return _head(model.lm_head, output.last_hidden_state.flatten(0, 1))
-
-
-def _head(head: nn.Linear, hidden: torch.Tensor) -> torch.Tensor:
-    return nn.functional.linear(hidden, head.weight, head.bias).float()
+    return head(output.last_hidden_state.flatten(0, 1))[0].float()
 
 
 def _next_tokens(logits: torch.Tensor, sample: Sampler, rows: Sequence[int]) -> torch.Tensor:

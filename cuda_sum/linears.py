@@ -16,16 +16,23 @@ from torch import nn
 
 from cuda_sum.lora import Adapter, LowRank
 from cuda_sum.model import dense_weight
+from cuda_sum.packed import pack, packed_linear
 
 
 @dataclass
 class _Dense:
     """Weights (out of all layers + R, in) whose last R rows are the A matrices, their bias (out + R,), and the B
-    matrices (out, R) as blocks of one; without A matrices R is 0 and there is no `up`."""
+    matrices (out, R) as blocks of one; without A matrices R is 0 and there is no `up`. A packed weight is opaque."""
 
     weight: torch.Tensor
     bias: torch.Tensor | None
     up: torch.Tensor | None
+    packed: bool
+
+    def product(self, x: torch.Tensor, bias: bool) -> torch.Tensor:
+        """(M, in) -> (M, out + R), the bias added if wanted."""
+        linear = packed_linear if self.packed else nn.functional.linear
+        return linear(x, self.weight, self.bias if bias else None)
 
 
 class Linears:
@@ -78,9 +85,8 @@ class Linears:
     def joined(self, x: torch.Tensor) -> torch.Tensor:
         """(..., in) -> the outputs of all layers side by side, after `join` or `densify`. Has no gradient."""
         assert self._dense is not None
-        weight, bias, up = self._dense.weight, self._dense.bias, self._dense.up
-        late_bias = self.stretched and bias is not None
-        whole = nn.functional.linear(x.reshape(-1, x.shape[-1]), weight, None if late_bias else bias)
+        up = self._dense.up
+        whole = self._dense.product(x.reshape(-1, x.shape[-1]), bias=not self.stretched)
         out = whole[:, : self.outputs]
         if up is not None:
             out.addmm_(whole[:, self.outputs :], up.t())
@@ -111,17 +117,18 @@ class Linears:
             weight.data = rows
             row += len(weight)
 
-    def join(self) -> None:
-        """Compute as one matrix, A matrices included, until `release`, if the weights lie in one: takes no memory."""
+    def join(self, packed: bool = False) -> None:
+        """Compute as one matrix, A matrices included, until `release`, if the weights lie in one: takes no memory
+        unless they are packed (see packed.py)."""
         if self._stack is not None and all(_inside(base.weight, self._stack) for base in self.bases):
-            self._hold(self._stack)
+            self._hold(self._stack, packed)
 
-    def densify(self, dtype: torch.dtype, merge: bool) -> None:
+    def densify(self, dtype: torch.dtype, merge: bool, packed: bool = False) -> None:
         """Compute with dequantized weights as one matrix, the adapter added to them if `merge`, until `release`."""
         weights = [self._weight(index, dtype) for index in range(len(self.bases))]
         if not (merge and self.active):
             below = [] if self.stacked_a is None else [self.stacked_a]
-            self._hold(torch.cat([*weights, *below]))
+            self._hold(torch.cat([*weights, *below]), packed)
             return
         dense = torch.cat(weights)
         start = 0
@@ -132,9 +139,9 @@ class Linears:
                     rows.mul_(part.stretch[:, None])
             start += len(weight)
         self._merged = True
-        self._hold(dense)
+        self._hold(dense, packed)
 
-    def _hold(self, dense: torch.Tensor) -> None:
+    def _hold(self, dense: torch.Tensor, packed: bool) -> None:
         biases = [base.bias for base in self.bases]
         bias, up = (None if biases[0] is None else torch.cat(biases)), None
         if self.active:
@@ -152,7 +159,8 @@ class Linears:
                 bias = torch.cat([bias, bias.new_zeros(len(self.stacked_a))])
         else:
             dense = dense[: self.outputs]
-        self._dense = _Dense(dense, bias, up)
+        copy = pack(dense) if packed else None
+        self._dense = _Dense(dense if copy is None else copy, bias, up, copy is not None)
 
     def release(self) -> None:
         """Forget what `join` or `densify` made."""

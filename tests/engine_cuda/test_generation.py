@@ -78,7 +78,9 @@ def test_a_row_alone_takes_right_guesses_only(
     engine.load_adapter(trained_adapter(engine.spec.model_dir, LORA))
     calls: list[int] = []
     extend = generate._extend
-    monkeypatch.setattr(generate, "_extend", lambda m, tokens, c: calls.append(tokens.shape[1]) or extend(m, tokens, c))
+    monkeypatch.setattr(
+        generate, "_extend", lambda m, h, tokens, c: calls.append(tokens.shape[1]) or extend(m, h, tokens, c)
+    )
     for prompt in prompts():
         spec = GenerationSpec(max_new_tokens=20)
         with monkeypatch.context() as without:
@@ -159,15 +161,14 @@ def test_the_logits_are_the_same_with_and_without_a_dense_copy(
         engine = make_engine(architecture, lora, quantize=quantize, dtype=dtype)
         lengths = {name: 1.3 * value for name, value in engine.adapter().items() if "magnitude" in name}
         engine.load_adapter(trained_adapter(engine.spec.model_dir, lora) | lengths)
-        usual = engine.logits(tokens)
-        with engine._dense_weights():
-            assert all(group._dense is not None for group in engine._linears)
-            np.testing.assert_allclose(engine.logits(tokens), usual, atol=tolerance * np.abs(usual).max())
-        assert np.array_equal(engine.logits(tokens), usual)
-        engine.enable_adapter(False)
-        plain = engine.logits(tokens)
-        with engine._dense_weights():
-            np.testing.assert_allclose(engine.logits(tokens), plain, atol=tolerance * np.abs(plain).max())
+        for enabled in (True, False):
+            engine.enable_adapter(enabled)
+            usual = engine.logits(tokens)
+            for packed in (False, True):
+                with engine._dense_weights(packed):
+                    assert all(group._dense is not None for group in engine._linears)
+                    np.testing.assert_allclose(engine.logits(tokens), usual, atol=tolerance * np.abs(usual).max())
+                assert np.array_equal(engine.logits(tokens), usual)
 
 
 def test_an_unquantized_base_is_generated_from_where_it_lies(make_engine: MakeEngine) -> None:
@@ -251,7 +252,9 @@ def test_rows_seldom_go_along_after_their_text_has_ended(
     spec = GenerationSpec(max_new_tokens=40, eos_ids=stop, max_batch_rows=16, temperature=1.0)
     decoded: list[int] = []
     extend = generate._extend
-    monkeypatch.setattr(generate, "_extend", lambda m, tokens, c: decoded.append(len(tokens)) or extend(m, tokens, c))
+    monkeypatch.setattr(
+        generate, "_extend", lambda m, h, tokens, c: decoded.append(len(tokens)) or extend(m, h, tokens, c)
+    )
     results = engine.generate(many, spec)
     needed = [len(result.tokens) - (result.stop_reason == "length") for result in results]
     assert len({*needed}) > 8
