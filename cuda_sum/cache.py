@@ -45,9 +45,12 @@ class RowCache:
         self.width = width
         for stored in (self._keys, self._values):
             for layer, old in enumerate(stored):
-                new = old.new_zeros(count, old.shape[1], width, old.shape[3])
-                new[: len(rows), :, : old.shape[2]] = old[kept, :, :width]
-                stored[layer] = new
+                if len(rows) == count and width <= old.shape[2]:
+                    stored[layer] = old[:, :, :width][kept]
+                else:
+                    new = old.new_zeros(count, old.shape[1], width, old.shape[3])
+                    new[: len(rows), :, : old.shape[2]] = old[:, :, :width][kept]
+                    stored[layer] = new
 
     def fill(self, rows: Sequence[int], lengths: Sequence[int]) -> None:
         """Say which free rows the next pass reads prompts into, and how long the prompts are."""

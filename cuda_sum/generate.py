@@ -135,7 +135,7 @@ def _generate_rows(
             found = rows.add(new, width)
         else:
             if not queue and len(rows.running) <= SHRINK_SHARE * len(rows.cache):
-                rows.shrink()
+                rows.shrink(queue.width(rows.running))
             if len(rows.cache) == 1 and spec.temperature <= 0:
                 (index,) = rows.running
                 result = _finish_alone(model, head, rows.cache, index, prompts[index], texts[index], spec, grown)
@@ -205,9 +205,9 @@ class _Rows:
         if indices:
             self.cache.free([self.running.pop(index) for index in indices])
 
-    def shrink(self) -> None:
-        """Drop the free rows."""
-        self._resize(len(self.running), self.cache.width)
+    def shrink(self, width: int) -> None:
+        """Drop the free rows, and the positions beyond `width`."""
+        self._resize(len(self.running), width)
 
     def _resize(self, count: int, width: int) -> None:
         kept = list(self.running.values())
