@@ -32,7 +32,7 @@ from cuda_sum.optimizer import AdamW, LossScaler, clip_factor
 from cuda_sum.token_rows import make_room
 
 DENSE_ROOM = 1.5  # free memory wanted for a dense copy of the weights, as a multiple of its size
-PACK_FOR = 8  # prompts from which on packing the weights takes less time than it saves
+PACK_FOR = {torch.float32: 1, torch.bfloat16: 8}  # prompts for which packing the weights saves more time than it takes
 
 
 def build(spec: EngineSpec) -> CudaEngine:
@@ -127,7 +127,7 @@ class CudaEngine:
         on_done: Callable[[int, Generation], None] | None = None,
         on_token: Callable[[int, int], None] | None = None,
     ) -> list[Generation]:
-        with self._dense_weights(packed=len(prompts) >= PACK_FOR):
+        with self._dense_weights(packed=len(prompts) >= PACK_FOR.get(self._dtype, math.inf)):
             return generate(self.model, self._head, prompts, spec, self.shape.vocab_size, on_done, on_token)
 
     def gradients(self, batches: Sequence[Batch]) -> dict[str, np.ndarray]:
