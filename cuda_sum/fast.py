@@ -89,14 +89,17 @@ def _attention(
     position_embeddings: tuple[torch.Tensor, torch.Tensor],
     attention_mask: torch.Tensor | None = None,
     past_key_values: Any = None,
+    cache: Any = None,
     target_rows_only: torch.Tensor | None = None,
     beginning: Beginning | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """As in transformers; in the last layer only the flat rows `target_rows_only` (N,) of it, where given: (N, H).
 
-    With `beginning` the hidden states are (1, M, H), those of joined rows.
+    With `beginning` the hidden states are (1, M, H), those of joined rows. `cache` is what transformers before 5.24
+    calls `past_key_values`.
     """
+    cache = past_key_values if cache is None else cache
     heads = (*hidden_states.shape[:-1], -1, self.head_dim)
     query_norm, key_norm = self._head_norms
     if self._inputs.is_joined and query_norm is None:
@@ -110,8 +113,8 @@ def _attention(
             query, key = query_norm(query), key_norm(key)
         query, key = rotate(query, *position_embeddings), rotate(key, *position_embeddings)
     query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-    if past_key_values is not None:
-        key, value = past_key_values.update(key, value, self.layer_idx)
+    if cache is not None:
+        key, value = cache.update(key, value, self.layer_idx)
     dtype = query.dtype
     if self._wide and dtype == torch.float16:
         query, key, value = query.float(), key.float(), value.float()

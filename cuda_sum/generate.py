@@ -6,6 +6,7 @@ values where its own text ends. Knows token ids only: no text, no tokenizer, no 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -249,9 +250,9 @@ class _Rows:
         output = self._model.model(
             torch.from_numpy(padded).to(ends.device),
             position_ids=torch.arange(first, first + padded.shape[1], device=ends.device)[None],
-            past_key_values=self.cache,
             use_cache=True,
             target_rows_only=ends,
+            **_cache_argument(self._model, self.cache),
         )
         return output.last_hidden_state  # type: ignore[no-any-return]
 
@@ -315,10 +316,16 @@ def _extend(model: Any, head: Head, tokens: torch.Tensor, cache: RowCache) -> to
         tokens,
         position_ids=cache.positions[:, None] + torch.arange(tokens.shape[1], device=tokens.device),
         attention_mask=mask,
-        past_key_values=cache,
         use_cache=True,
+        **_cache_argument(model, cache),
     )
     return head(output.last_hidden_state.flatten(0, 1))[0].float()
+
+
+def _cache_argument(model: Any, cache: RowCache) -> dict[str, RowCache]:
+    """The cache under the name that transformers gives it."""
+    names = inspect.signature(type(model.model).forward).parameters
+    return {"cache" if "cache" in names else "past_key_values": cache}  # the latter before 5.24
 
 
 def _next_tokens(logits: torch.Tensor, sample: Sampler, rows: Sequence[int]) -> torch.Tensor:
