@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -62,29 +63,42 @@ class StepPlan:
         self._starts = [0]
         if config.training.steps:
             self.total_steps = config.training.steps
+            self.locate(self.total_steps - 1)  # so that every epoch's start is known before batches are made aside
         else:
             whole = int(config.training.epochs)
             part = config.training.epochs - whole
-            steps = sum(len(self.epoch_plan(epoch)) for epoch in range(whole))
-            self.total_steps = steps + (math.ceil(part * len(self.epoch_plan(whole))) if part else 0)
+            self.total_steps = self._start(whole) + (math.ceil(part * self._steps_in(whole)) if part else 0)
 
     def epoch_plan(self, epoch: int) -> list[list[int]]:
-        if epoch not in self._epochs:
+        plan = self._epochs.get(epoch)
+        if plan is None:
             settings = self._training
-            self._epochs[epoch] = plan_epoch(
-                self._encoded, settings.batch_size, settings.seed, epoch, settings.batch_target_tokens
-            )
-        return self._epochs[epoch]
+            plan = plan_epoch(self._encoded, settings.batch_size, settings.seed, epoch, settings.batch_target_tokens)
+            before = {epoch - 1: self._epochs[epoch - 1]} if epoch - 1 in self._epochs else {}
+            self._epochs = {**before, epoch: plan}  # no more than two are kept
+        return plan
 
     def locate(self, step: int) -> tuple[int, int]:
         """(epoch, index within it) of a 0-based step."""
-        epoch = 0
-        while True:
-            if len(self._starts) <= epoch + 1:
-                self._starts.append(self._starts[epoch] + len(self.epoch_plan(epoch)))
-            if step < self._starts[epoch + 1]:
-                return epoch, step - self._starts[epoch]
-            epoch += 1
+        if not self._training.batch_target_tokens:
+            return divmod(step, self._steps_in(0))
+        while step >= self._starts[-1]:
+            self._start(len(self._starts))
+        epoch = bisect_right(self._starts, step) - 1
+        return epoch, step - self._starts[epoch]
+
+    def _start(self, epoch: int) -> int:
+        """The first step of an epoch."""
+        if not self._training.batch_target_tokens:
+            return epoch * self._steps_in(0)
+        while len(self._starts) <= epoch:
+            self._starts.append(self._starts[-1] + self._steps_in(len(self._starts) - 1))
+        return self._starts[epoch]
+
+    def _steps_in(self, epoch: int) -> int:
+        if self._training.batch_target_tokens:
+            return len(self.epoch_plan(epoch))
+        return -(-len(self._encoded) // self._training.batch_size)
 
     def examples(self, step: int) -> list[EncodedExample]:
         epoch, index = self.locate(step)
@@ -95,7 +109,7 @@ class StepPlan:
         if steps == 0:
             return 0.0
         epoch, index = self.locate(steps - 1)
-        return epoch + (index + 1) / len(self.epoch_plan(epoch))
+        return epoch + (index + 1) / self._steps_in(epoch)
 
 
 @dataclass

@@ -192,4 +192,5 @@ def prompt_format(
         max_words=prompt.max_words,
         truncation=prompt.truncation,
         model_name=config.model.model,
+        context_tokens=context_tokens,
     )

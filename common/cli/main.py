@@ -131,3 +131,7 @@ def run_train(engine: str) -> None:
 
     package = {"mlx": "mlx_sum", "cuda": "cuda_sum"}[engine]
     sys.exit(run(add_verbosity(command_for(engine)), prog_name=f"python -m {package}.train"))
+
+
+if __name__ == "__main__":
+    main()

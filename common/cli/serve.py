@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,8 @@ def command(
     from common.serve.limits import Limits
     from common.serve.run import Address, listen, needed_token, serve
 
+    if ratings is not None:
+        _check_writable(ratings)
     limits = Limits(waiting=waiting, request_seconds=request_seconds, body_bytes=body_mb << 20)
     listener = listen(host, port)
     address = Address(host, listener.getsockname()[1], needed_token(host, token))
@@ -84,6 +87,15 @@ def _need_extra() -> None:
     missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
     if missing:
         raise EngineError(f"serving needs {' and '.join(missing)}: pip install 'sumkit[ui]'")
+
+
+def _check_writable(path: Path) -> None:
+    """Raise UsageError where ratings could not be kept, before anybody gives one."""
+    from common.errors import UsageError
+
+    there = next(part for part in (path, *path.absolute().parents) if part.exists())
+    if path.is_dir() or (there != path and not there.is_dir()) or not os.access(there, os.W_OK):
+        raise UsageError(f"--ratings {path}: no file can be written there; give another path")
 
 
 def _announce(worker: Worker, address: Any, ratings: Path, open_page: bool) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
+from click.core import ParameterSource
 
 from common.cli.completion import COMPLETIONS
 
@@ -38,10 +39,12 @@ if TYPE_CHECKING:
               help="Of an untuned --model.")  # fmt: skip
 @click.option("--engine", type=click.Choice(["auto", "mlx", "cuda"]), default="auto", show_default=True,
               help="Which engine summarizes.")  # fmt: skip
-@click.option("--json", "form", flag_value="json", help="One JSON document.")
-@click.option("--jsonl", "form", flag_value="jsonl", help="One JSON object a line, as each summary is done.")
-@click.option("--csv", "form", flag_value="csv", help="One row a document.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.option("--jsonl", "as_jsonl", is_flag=True, help="One JSON object a line, as each summary is done.")
+@click.option("--csv", "as_csv", is_flag=True, help="One row a document.")
+@click.pass_context
 def command(
+    context: click.Context,
     files: tuple[str, ...],
     runs: tuple[Path, ...],
     model: str,
@@ -53,7 +56,9 @@ def command(
     style: str | None,
     quantize: Any,
     engine: str,
-    form: Format | None,
+    as_json: bool,
+    as_jsonl: bool,
+    as_csv: bool,
 ) -> None:
     """Summarize text, Markdown, HTML, PDF and Word files, folders of them, or standard input (-).
 
@@ -72,13 +77,20 @@ def command(
 
     if len(runs) > 1 and not ensemble:
         raise click.UsageError("several --run need --ensemble vote or average (or see sumkit compare, sumkit serve)")
+    for name in ("model", "quantize"):
+        if runs and context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"--{name} is for a summary without --run; a run has its own")
+    forms: dict[Format, bool] = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv}
+    asked: list[Format] = [form for form, wanted in forms.items() if wanted]
+    if len(asked) > 1:
+        raise click.UsageError(f"--{asked[0]} and --{asked[1]} exclude each other")
     options = SummaryOptions(method or DEFAULT_LONG, sentences, max_words, max_new_tokens)
 
     def load() -> Summarizer | VotingSummarizer:
         return load_model(runs, model, ensemble, engine, style, quantize)
 
     arguments = files or _standard_input()
-    summarize_files(arguments, load, options, form or "text", lambda text: click.echo(text, nl=False))
+    summarize_files(arguments, load, options, (*asked, "text")[0], lambda text: click.echo(text, nl=False))
 
 
 def _standard_input() -> tuple[str, ...]:

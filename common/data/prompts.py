@@ -150,6 +150,7 @@ class PromptFormat:
         max_words: int = 30,
         truncation: Literal["tail", "middle"] = "tail",
         model_name: str = "",
+        context_tokens: int = 0,
     ) -> None:
         self.template = template
         self.tokenizer = tokenizer
@@ -160,6 +161,7 @@ class PromptFormat:
         self.max_words = max_words
         self.truncation = truncation
         self.model_name = model_name
+        self.context_tokens = context_tokens
         self.markup = before, after = _fill(template, tokenizer, max_words)
         bos = [] if template.chat else list(tokenizer.bos_ids)
         self._before = (*bos, *tokenizer.encode_markup(before))
@@ -216,6 +218,11 @@ class PromptFormat:
     def reserved(self, max_new_tokens: int) -> int:
         """Tokens that a prompt for generation leaves free for its summary."""
         return min(self.max_summary_tokens, max_new_tokens, self.max_length // 2)
+
+    def most_new_tokens(self, wanted: int) -> int:
+        """`wanted` new tokens, or as many as the model's context holds behind the longest prompt."""
+        room = self.context_tokens - self.max_length + self.reserved(wanted)
+        return min(wanted, room) if self.context_tokens else wanted
 
     def prompt_from_ids(self, document_ids: Sequence[int], reserved: int) -> Prompt:
         """Fill the template with an encoded document, cut to leave `reserved` tokens for the summary."""

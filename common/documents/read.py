@@ -26,7 +26,7 @@ SUFFIXES: dict[str, str] = {
     ".pdf": "pdf",
     ".docx": "docx",
 }
-_ZIP, _PDF, _OLD_OFFICE = b"PK\x03\x04", b"%PDF-", b"\xd0\xcf\x11\xe0"
+_ZIP, _PDF, _OLD_OFFICE, _RTF = b"PK\x03\x04", b"%PDF-", b"\xd0\xcf\x11\xe0", b"{\\rtf"
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".xlsx")
 _HTML_START = re.compile(rb"\s*(<!doctype html|<html|<\?xml[^>]*>\s*<html)", re.IGNORECASE)
 _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -87,7 +87,7 @@ def kind_of(name: str, data: bytes) -> str:
             f"{name}: is a table, not a document; save each text as a file of its own, or summarize its rows from "
             "Python: Summarizer.load(RUN).summarize([...])"
         )
-    if data.startswith((_ZIP, _OLD_OFFICE)) or (b"\0" in data[:4096] and not data.startswith(_BYTE_ORDER_MARKS)):
+    if data.startswith((_ZIP, _OLD_OFFICE, _RTF)) or (b"\0" in data[:4096] and not data.startswith(_BYTE_ORDER_MARKS)):
         known = ", ".join(SUFFIXES)
         raise DataError(f"{name}: {suffix or 'this kind of file'} is not supported; supported are {known}")
     return "html" if _HTML_START.match(data[:1024]) else "text"

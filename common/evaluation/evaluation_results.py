@@ -241,6 +241,8 @@ def _verdict(difference: Mapping[str, Any], other: str) -> str:
         said = f"worse than {_called(other)} by {_interval(turned)} ROUGE-1"
     else:
         said = f"not distinguishable from {_called(other)}: {_interval(difference, '+')} ROUGE-1"
+        if difference["low"] * difference["high"] > 0:
+            said += f", p = {difference['p_value']:.2f}: too few examples"
     detectable = difference.get("detectable")
     return said if detectable is None else f"{said} (detectable: {detectable:.2f})"
 

@@ -29,6 +29,7 @@ DATA_LICENCES = {
     "dialogsum": "CC BY-NC-SA 4.0 (not for commercial use)",
     "oasst1": "Apache-2.0",
 }
+TAGS = ["summarization", "sumkit"]
 SPACE_SETTINGS: dict[str, Any] = {
     "emoji": "📝",
     "colorFrom": "indigo",
@@ -65,6 +66,18 @@ def write_card(facts: CardFacts, directory: Path) -> None:
     (directory / "README.md").write_text(text, encoding="utf-8")
 
 
+def is_export(directory: Path) -> bool:
+    """Whether a directory holds an export, which its card tells."""
+    import yaml
+    from huggingface_hub.repocard import metadata_load
+
+    try:
+        front = metadata_load(directory / "README.md")
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+    return front is not None and "sumkit" in (front.get("tags") or ())
+
+
 def _front_matter(facts: CardFacts, run: RunFiles) -> str:
     import yaml
     from huggingface_hub import ModelCardData
@@ -76,7 +89,7 @@ def _front_matter(facts: CardFacts, run: RunFiles) -> str:
     )
     data = public_data(source)
     if facts.chosen.name == "space":
-        front = {"title": f"Summarizer {facts.name}", **SPACE_SETTINGS, **named}
+        front = {"title": f"Summarizer {facts.name}", **SPACE_SETTINGS, "tags": TAGS, **named}
         if _base_ids(source):
             front["models"] = _base_ids(source)
         return yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip()
@@ -86,7 +99,7 @@ def _front_matter(facts: CardFacts, run: RunFiles) -> str:
         base_model_relation=facts.chosen.relation,
         library_name=facts.chosen.library,
         pipeline_tag="text-generation",  # what the Hub's own code samples must call; the tag says what it is for
-        tags=["summarization", "sumkit", "lora"],
+        tags=[*TAGS, "lora"],
         datasets=[data] if data and "/" in data else None,
         eval_results=_eval_results(run, data) or None,
         **named,

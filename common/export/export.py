@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ModelError, UsageError
-from common.export.card import CardFacts, write_card
+from common.export.card import CardFacts, is_export, write_card
 from common.export.catalogue import find_format
 from common.export.check import Verification, choose_sample, verify
 from common.export.source import ExportOptions, open_source
@@ -69,14 +70,14 @@ def export_run(
 ) -> Exported:
     """Export a run; without `check` nothing is run and the card says so. `repository` is where it is to be uploaded.
 
+    `overwrite` replaces an earlier export or an empty folder, nothing else.
     Raises ModelError, and leaves nothing behind, when the export does not answer as the run does; UsageError for an
     unknown format or an `out` that is there already; otherwise what reading, writing or running raises.
     """
     options = options or ExportOptions()
     chosen = find_format(name)
-    target = out or default_path(run, name, options)
-    if target.exists() and not overwrite:
-        raise UsageError(f"{target} is there already; add --overwrite to replace it, or give another --out")
+    target = Path(os.path.abspath(out)) if out else default_path(run, name, options)
+    _check_target(target, overwrite)
     source = open_source(run, engine)
     sample = choose_sample(source, check.documents, check.file) if check else None
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -103,3 +104,15 @@ def export_run(
         (str(path.relative_to(target)), path.stat().st_size) for path in sorted(target.rglob("*")) if path.is_file()
     )
     return Exported(name, target, files, notes, found)
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    """Raise UsageError where something is that an export must not take the place of."""
+    if not os.path.lexists(target):
+        return
+    if not target.is_dir() or target.is_symlink() or (any(target.iterdir()) and not is_export(target)):
+        raise UsageError(f"{target} is there already and is no export of sumkit; give another --out")
+    if not overwrite and any(target.iterdir()):
+        raise UsageError(f"{target} is there already; add --overwrite to replace it, or give another --out")
+    if Path.cwd().is_relative_to(target.resolve()):
+        raise UsageError(f"{target} is the folder this was started in; start it elsewhere, or give another --out")

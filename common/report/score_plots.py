@@ -57,7 +57,7 @@ def differences_plot(comparisons: Sequence[Comparison]) -> Plot | None:
     return Plot(
         "differences",
         "Gain over each system",
-        "Paired differences on the same documents. A bar that leaves zero out is a difference to believe in.",
+        "Paired differences on the same documents. A coloured bar is a difference to believe in.",
         figure,
     )
 

@@ -55,7 +55,12 @@ class Comparison:
             return f"worse than {name} by {size} {metric} {turned.bounds}"
         if not bounds:
             return f"{signed(self.difference.mean)} {metric} against {name}, without an interval"
-        return f"not distinguishable from {name} ({signed(self.difference.mean)} {metric} {bounds})"
+        chance = f", p = {self.p_value:.2f}: too few examples" if self._leaves_zero_out else ""
+        return f"not distinguishable from {name} ({signed(self.difference.mean)} {metric} {bounds}{chance})"
+
+    @property
+    def _leaves_zero_out(self) -> bool:
+        return (self.difference.low or 0.0) * (self.difference.high or 0.0) > 0
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ class ChatRoutes:
             body = await read_body(request, ChatRequest)
             refuse_unsupported(body)
             body.max_tokens = body.max_completion_tokens or body.max_tokens
-            wanted = asked(self._worker, body.model, document_of(body.messages), body)
+            wanted = asked(self._worker, body.model, document_of(body.messages), body, "messages")
             if body.stream:
                 return self._streamed(wanted, bool(body.stream_options and body.stream_options.include_usage))
             finished = await whole_summary(self._worker, wanted, request)

@@ -25,7 +25,7 @@ from common.version import VERSION
 LongText = Annotated[str, Field(min_length=1)]
 
 
-class SummarizeRequest(Wishes):
+class SummarizeRequest(Wishes, extra="forbid"):
     """One text for one model (the first one served if not named)."""
 
     text: LongText
@@ -102,7 +102,8 @@ class PageRoutes:
 
     async def document(self, request: Request) -> Response:
         """POST /api/documents?name=report.pdf with the file as body: its text."""
-        name = Path(request.query_params.get("name", "")).name[:200] or "document"
+        given = "".join(filter(str.isprintable, request.query_params.get("name", "")))
+        name = Path(given).name[:200] or "document"
         data = await request.body()
         if self._readers >= self._limits.readers:
             return answer_for(BusyError("other files are being read", 2))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
@@ -27,7 +27,9 @@ class Wishes(BaseModel):
     long: LongMethod = DEFAULT_LONG
     sentences: Annotated[int, Field(ge=0, le=1000)] = 0
     max_words: Annotated[int, Field(ge=0, le=10000)] = 0
-    max_tokens: Annotated[int | None, Field(ge=1, le=MOST_NEW_TOKENS)] = None
+    max_tokens: Annotated[
+        int | None, Field(ge=1, le=MOST_NEW_TOKENS, validation_alias=AliasChoices("max_tokens", "max_new_tokens"))
+    ] = None
     temperature: Annotated[float | None, Field(ge=0, le=2)] = None
     top_p: Annotated[float | None, Field(gt=0, le=1)] = None
     seed: Annotated[int | None, Field(ge=0, le=2**63 - 1)] = None
@@ -54,14 +56,14 @@ class Asked:
     options: SummaryOptions
 
 
-def asked(worker: Worker, model: str, text: str, wishes: Wishes) -> Asked:
-    """Check a request against what the server has. Raises BadRequestError."""
+def asked(worker: Worker, model: str, text: str, wishes: Wishes, field: str = "text") -> Asked:
+    """Check a request against what the server has; `field` holds its text. Raises BadRequestError."""
     chosen = model or worker.models[0]
     if chosen not in worker.models:
         known = ", ".join(worker.models)
         raise BadRequestError(f"model {chosen!r} is not served here; there are {known}", "model", status=404)
     if not text.strip():
-        raise BadRequestError("there is no text to summarize", "text")
+        raise BadRequestError("there is no text to summarize", field)
     try:
         return Asked(chosen, text, wishes.options())
     except ConfigError as error:

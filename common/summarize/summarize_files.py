@@ -76,7 +76,7 @@ def _groups(paths: Sequence[Path], failures: dict[str, str], size: int) -> Itera
             try:
                 document = _read(path)
             except DataError as error:
-                failures[str(path)] = str(error)
+                failures[_name(path)] = str(error)
                 if len(paths) > 1:
                     note(f"not read: {error}")
                 continue
@@ -87,9 +87,13 @@ def _groups(paths: Sequence[Path], failures: dict[str, str], size: int) -> Itera
             yield group
 
 
+def _name(path: Path) -> str:
+    return "standard input" if str(path) == STDIN else str(path)
+
+
 def _read(path: Path) -> Document:
     if str(path) == STDIN:
-        return document_from_bytes("standard input", sys.stdin.buffer.read())
+        return document_from_bytes(_name(path), sys.stdin.buffer.read())
     return read_document(path)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from common.data.cleaning import clean_text
 from common.data.prompts import PromptFormat
 from common.engine import Engine, GenerationSpec
+from common.progress import Progress
 from common.summarize.long_documents import Fitted, fit_documents
 from common.summarize.summary import Summary, SummaryOptions, shorten
 from common.summarize.text_stream import TextStream
@@ -39,7 +40,7 @@ class SummaryJob:
         self._options = options
         self._spec = dataclasses.replace(
             spec,
-            max_new_tokens=options.max_new_tokens or spec.max_new_tokens,
+            max_new_tokens=form.most_new_tokens(options.max_new_tokens) or spec.max_new_tokens,
             temperature=options.temperature,
             top_p=options.top_p,
             seed=options.seed or spec.seed,
@@ -95,9 +96,13 @@ class SummaryJob:
         """Summaries of parts, those of all documents generated together."""
         owners = [place for place, group in parts.items() for _ in group]
         prompts = self._form.prompts([part for group in parts.values() for part in group], self._spec.max_new_tokens)
-        generations = self._engine.generate(
-            [prompt.tokens for prompt in prompts], self._spec, on_token=lambda place, token: self._check()
-        )
+        with Progress(len(prompts), "parts") as progress:
+            generations = self._engine.generate(
+                [prompt.tokens for prompt in prompts],
+                self._spec,
+                lambda place, generation: progress.advance(),
+                lambda place, token: self._check(),
+            )
         summaries: dict[int, list[str]] = {place: [] for place in parts}
         for place, prompt, generation in zip(owners, prompts, generations, strict=True):
             self._prompt_tokens[indices[place]] += len(prompt.tokens)

@@ -219,3 +219,25 @@ class TestBeforeTraining:
         config, said = check_before_training(prepared.config, prepared, "cuda", adapt=True)
         assert config == prepared.config
         assert "nothing that sumkit plan knows makes it fit" in said[1]
+
+
+def test_a_step_plan_counts_and_finds_steps_as_the_epochs_themselves_do():
+    examples = encoded(list(LENGTHS))
+    for settings in ({"batch_size": 7}, {"batch_target_tokens": 90}):
+        config = RunConfig(training=TrainingSettings(epochs=3.5, **settings))
+        plan = StepPlan(examples, config)
+        sizes_of = [len(plan.epoch_plan(epoch)) for epoch in range(4)]
+        places = [(epoch, index) for epoch, size in enumerate(sizes_of) for index in range(size)]
+        assert plan.total_steps == sum(sizes_of[:3]) + -(-sizes_of[3] // 2)
+        assert [plan.locate(step) for step in range(len(places))] == places
+        fixed = dataclasses.replace(config.training, steps=plan.total_steps)
+        again = StepPlan(examples, dataclasses.replace(config, training=fixed))
+        for step in (plan.total_steps - 1, 0, len(places) - 1):
+            assert again.locate(step) == places[step]
+            assert [e.id for e in again.examples(step)] == [e.id for e in plan.examples(step)]
+
+
+def test_a_billion_epochs_are_planned_at_once():
+    plan = StepPlan(encoded(list(LENGTHS)), RunConfig(training=TrainingSettings(epochs=1e9, batch_size=16)))
+    assert plan.total_steps == 10 * 10**9
+    assert plan.locate(plan.total_steps - 1) == (10**9 - 1, 9)

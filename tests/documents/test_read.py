@@ -131,6 +131,7 @@ def test_text_is_read_in_its_encoding_and_a_guess_is_noted(encoding: str, text: 
         ("empty.txt", b" \n", "empty.txt: holds no text"),
         ("photo.png", b"\x89PNG\r\n\x1a\n\0\0", r"photo.png: .png is not supported; supported are .txt"),
         ("old.doc", b"\xd0\xcf\x11\xe0" + b"\0" * 50, ".doc is not supported"),
+        ("a.rtf", b"{\\rtf1\\ansi hello}", ".rtf is not supported"),
         ("letters.csv", b"letter,gist\na,b\n", "letters.csv: is a table, not a document"),
         ("fake.pdf", b"hello", "fake.pdf: is no PDF file"),
         ("cut.pdf", pdf_bytes([["text"]])[:200], "cut.pdf: is damaged"),

@@ -172,5 +172,9 @@ def test_predictions_of_a_system_that_is_no_longer_evaluated_go(tmp_path):
 
 def test_three_documents_are_no_proof_however_large_the_gain():
     results = results_of(evaluated("The mill burned down.", "The river rose after rain.", "Staff strike stops trains."))
-    assert results["differences"]["tuned-random"]["rouge1"]["p_value"] > 0.05
-    assert "tuned is not distinguishable from random sentence" in score_table(results)
+    found = results["differences"]["tuned-lead3"]["rouge1"]
+    assert found["p_value"] > 0.05
+    assert found["low"] > 0
+    line = next(line for line in score_table(results).splitlines() if "Lead-3: " in line)
+    assert line.startswith("tuned is not distinguishable from Lead-3: ")
+    assert f"p = {found['p_value']:.2f}: too few examples" in line

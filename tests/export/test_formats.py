@@ -13,6 +13,7 @@ import pytest
 from common.engine import LoraSpec
 from common.errors import AdapterError, CheckpointError, DataError, ModelError, UsageError
 from common.export import catalogue, to_merged
+from common.export.card import is_export
 from common.export.export import CheckOptions, Exported, export_run
 from common.export.merge import MergedWeights
 from common.export.source import ExportOptions, ExportSource, open_source
@@ -166,6 +167,7 @@ def test_a_space_runs_its_own_app_and_summarizes_as_llama_cpp_does(make_run: Mak
 
     run = make_run("llama")
     made = export(run, "space", gguf_type="q8_0")
+    assert is_export(made.path)
     assert {name for name, _ in made.files} == {
         "README.md", "app.py", "notes-q8_0.gguf", "requirements.txt", "summarizer.json",
     }  # fmt: skip
@@ -216,7 +218,9 @@ def test_an_export_that_lost_the_adapter_is_caught_and_not_kept(
     assert list((run / "export").iterdir()) == []
 
 
-def test_what_cannot_be_exported_is_said_before_anything_is_written(make_run: MakeRun, tmp_path: Path) -> None:
+def test_what_cannot_be_exported_is_said_before_anything_is_written(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = make_run("qwen2")
     with pytest.raises(UsageError, match="--to onnx: there is no such format; choose from peft, mlx, merged"):
         export_run(run, "onnx")
@@ -227,11 +231,25 @@ def test_what_cannot_be_exported_is_said_before_anything_is_written(make_run: Ma
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("kept")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    (tmp_path / "a file").write_text("kept")
+    monkeypatch.chdir(run)
+    for taken in (out, out / "mine.txt", run, run.parent, run / "adapter", tmp_path / "a file", Path("."), Path("..")):
+        with pytest.raises(UsageError, match="is no export of sumkit; give another"):
+            export_run(run, "peft", taken, overwrite=True)
+    assert before.items() <= {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}.items()
+    (out / "mine.txt").unlink()
+    export_run(run, "peft", out)  # an empty folder is taken
     with pytest.raises(UsageError, match="is there already; add --overwrite to replace it"):
         export_run(run, "peft", out)
-    assert [path.name for path in out.iterdir()] == ["mine.txt"]
+    monkeypatch.chdir(out)
+    with pytest.raises(UsageError, match="is the folder this was started in"):
+        export_run(run, "peft", out, overwrite=True)
+    monkeypatch.chdir(tmp_path)
+    (out / "old.txt").write_text("of an earlier export")
     made = export_run(run, "peft", out, overwrite=True)
-    assert "mine.txt" not in dict(made.files)
+    assert "old.txt" not in dict(made.files)
+    assert not (out / "old.txt").exists()
     (run / "adapter").rename(run / "elsewhere")
     with pytest.raises(CheckpointError, match=r"has no adapter yet; finish training with"):
         export_run(run, "peft", tmp_path / "new")

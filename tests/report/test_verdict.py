@@ -70,6 +70,15 @@ def test_an_interval_that_touches_zero_is_no_difference() -> None:
     assert judge(run_with({"tuned-base": {**touching, "low": 0.01}})).tone == "good"
 
 
+def test_a_gain_that_chance_may_have_made_says_why_it_does_not_count() -> None:
+    few = {"mean": 9.0, "low": 2.0, "high": 15.0, "p_value": 0.125}
+    verdict = judge(run_with({"tuned-base": few}))
+    assert verdict.tone == "bad"
+    assert verdict.sentence == (
+        "Not distinguishable from untuned (+9.0 ROUGE-1 [2.0, 15.0], p = 0.12: too few examples)."
+    )
+
+
 def test_earlier_runs_are_compared_by_their_name_and_the_oracle_stays_out_of_the_sentence() -> None:
     verdict = judge(run_with({"tuned-runs/a-b": UNCLEAR, "tuned-oracle": WORSE, "tuned-base": BETTER}))
     assert "not distinguishable from runs/a-b" in verdict.sentence

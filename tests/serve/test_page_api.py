@@ -33,9 +33,22 @@ def test_files_dropped_on_the_page_are_read(server: Running) -> None:
         "note": "",
     }
     assert "voted on Tuesday" in read("../../b.docx", docx_bytes()).json()["text"]
+    assert read("a\0\n.txt", b"The ferry stays.").json()["name"] == "a.txt"
     refused = read("c.pdf", b"%PDF-1.4 damaged")
     assert refused.status_code == 422
     assert refused.json()["error"]["message"].startswith("c.pdf: is damaged")
+
+
+def test_a_wish_that_is_not_known_is_refused_and_the_command_lines_name_is_known(server: Running) -> None:
+    def ask(**wishes: object) -> httpx.Response:
+        return httpx.post(f"{server.url}/api/summarize", json={"text": "The ferry stays.", **wishes}, timeout=60)
+
+    refused = ask(sentence=1)
+    assert refused.status_code == 400
+    assert refused.json()["error"]["param"] == "sentence"
+    for name in ("max_tokens", "max_new_tokens"):
+        assert ask(**{name: 5}).status_code == 200
+        assert ask(**{name: 0}).status_code == 400
 
 
 def test_choices_and_ratings_become_pairs_to_train_on(server: Running) -> None:

@@ -74,6 +74,19 @@ def test_json_is_one_document_with_the_model_the_summaries_and_the_failures(run:
     assert {"stop_reason", "tokens", "prompt_tokens", "unread_tokens", "parts"} <= document["summaries"][0].keys()
 
 
+def test_a_flag_that_would_have_no_effect_is_refused(run: Run, folder: Path) -> None:
+    for flags in (("--model", "phi-2"), ("--quantize", "4bit"), ("--json", "--csv")):
+        result = run(str(folder / "a.txt"), *flags)
+        assert result.exit_code == 2
+        assert flags[0] in result.stderr
+
+
+def test_parts_of_one_long_document_are_progress_too(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text(f"{TEXT} " * 30)
+    result = run(str(tmp_path / "long.txt"), "--long", "map-reduce")
+    assert re.search(r"parts: (\d+)/\1$", result.stderr, re.MULTILINE)
+
+
 def test_csv_has_a_row_for_each_document(run: Run, folder: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(run(str(folder / "a.txt"), str(folder / "b.md"), "--csv").stdout)))
     assert [Path(row["file"]).name for row in rows] == ["a.txt", "b.md"]

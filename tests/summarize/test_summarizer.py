@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from common.architecture import read_shape
 from common.errors import CheckpointError, ConfigError, DataError
 from common.evaluation.evaluate import generate_predictions
 from common.summarize.summarizer import Summarizer
@@ -165,3 +167,17 @@ def test_importing_the_package_imports_nothing_heavy_until_the_summarizer_is_ask
         "from common import Summarizer; assert Summarizer.load; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_no_more_tokens_are_generated_than_the_context_holds(load: Load, tiny_base: Path) -> None:
+    summarizer = load("cuda")
+    form, context = summarizer.prompt_format, read_shape(tiny_base).context_tokens
+    assert form.context_tokens == context
+    longest = form.most_new_tokens(10 * context)
+    assert form.most_new_tokens(longest - 1) == longest - 1
+    never_ends = dataclasses.replace(summarizer.spec, eos_ids=())
+    endless = Summarizer("endless", summarizer.engine, form, never_ends)
+    for text in (TEXTS[0], LONG):
+        summary = endless.summarize(text, max_new_tokens=10 * context)
+        assert (summary.stop_reason, summary.tokens) == ("length", longest)
+        assert summary.prompt_tokens + longest <= context
