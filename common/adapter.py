@@ -56,6 +56,8 @@ def adapted_linears(shape: ModelShape, lora: LoraSpec) -> list[Linear]:
         refused = [name for name in wanted if name in ("lm_head", "embed_tokens")]
         if refused:
             raise AdapterError(f"target module {refused[0]!r} is refused: the output head and embeddings stay frozen")
+        if "all-linear" in wanted:
+            raise AdapterError("target module all-linear stands for all of them: give it alone, or names without it")
         unknown = [name for name in wanted if name not in available]
         if unknown or not wanted:
             raise AdapterError(

@@ -67,7 +67,8 @@ class StepPlan:
         else:
             whole = int(config.training.epochs)
             part = config.training.epochs - whole
-            self.total_steps = self._start(whole) + (math.ceil(part * self._steps_in(whole)) if part else 0)
+            begun = math.ceil(round(part * self._steps_in(whole), 6)) if part else 0  # 2.1 - 2 is a little over 0.1
+            self.total_steps = self._start(whole) + begun
 
     def epoch_plan(self, epoch: int) -> list[list[int]]:
         plan = self._epochs.get(epoch)
@@ -156,6 +157,8 @@ class TrainingLoop:
         Raises NonFiniteError (the batch is written to nonfinite.json), RunStopped (after saving), CheckpointError.
         """
         end = min(self.stop_after or self.plan.total_steps, self.plan.total_steps)
+        if self.out_of_patience():  # it stopped early, and was killed before that was written down
+            end = self.state.step
         with Progress(end, "training", start=self.state.step) as progress:
             for step, batches, examples in self._prefetched(end):
                 stats, sums = self._step(step, batches)

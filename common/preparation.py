@@ -47,7 +47,7 @@ class Prepared:
 def lora_spec(config: RunConfig, tokenizer: TextTokenizer | None = None) -> LoraSpec:
     """The adapter that the settings describe. Without the run's tokenizer it has no rows of added tokens."""
     lora = config.lora
-    names = tuple(name.strip() for name in lora.target_modules.split(",") if name.strip())
+    names = tuple(dict.fromkeys(name.strip() for name in lora.target_modules.split(",") if name.strip()))
     return LoraSpec(
         rank=lora.rank,
         alpha=lora.alpha,

@@ -88,12 +88,16 @@ def train_run(
     """
     run = RunDirectory(path)
     run.refuse_links_out()
+    goes_on = False  # although it had ended, early perhaps
     if run.finished_marker.is_file() and resume:
         state = find_state(run)
         if not asks_for_more(config, read_config(run.config), state.step):
             note(f"{path} is finished; nothing to do")
             return Finished(run, state, trained_now=False)
         note(f"{path} was finished after step {state.step}; more is asked for now, so training goes on")
+        goes_on = True
+    if run.config.is_file() and resume:
+        refuse_aligned(path, read_config(run.config).align.start)
     leads = process_rank() == 0
     if leads and run.config.is_file() and not resume:
         raise CheckpointError(f"{path} already holds a run; add --resume to continue it, or choose another --run")
@@ -106,7 +110,7 @@ def train_run(
     for line in said:
         note(line)
     if not leads:  # rank 0 holds the lock, compares and writes
-        return _train_locked(run, prepared, config, name, why, share, at_end)
+        return _train_locked(run, prepared, config, name, why, share, at_end, goes_on)
     with RunLock(run):
         finish_interrupted(run.path)
         finish_interrupted(run.checkpoints)
@@ -117,7 +121,16 @@ def train_run(
             remove(run.finished_marker)
             remove(run.results)
         write_settings(run, config, prepared.template)
-        return _train_locked(run, prepared, config, name, why, share, at_end)
+        return _train_locked(run, prepared, config, name, why, share, at_end, goes_on)
+
+
+def refuse_aligned(path: Path, start: str) -> None:
+    """Raise CheckpointError for a run that alignment made: ordinary training would not go on with its objective."""
+    if start:
+        raise CheckpointError(
+            f"{path} is aligned, from {start}; go on with `sumkit align {start} --run {path} --resume`, or choose "
+            "another --run"
+        )
 
 
 def asks_for_more(given: RunConfig, stored: RunConfig, finished_steps: int) -> bool:
@@ -168,8 +181,11 @@ def _train_locked(
     why: str,
     share: float,
     at_end: AtEnd | None,
+    goes_on: bool,
 ) -> Finished:
     lora = lora_spec(config, prepared.tokenizer)
+    for line in without_effect(config, len(prepared.dev_set)):
+        note(f"warning: {line}")
     for line in [*prepared.splits.report.lines(), *prepared.report.lines()]:
         note(f"data: {line}")
     detail(f"model: {prepared.model.source} in {prepared.model.directory}")
@@ -187,6 +203,8 @@ def _train_locked(
         write_environment(run, environment_of(engine, prepared, trainable) | {"flops_per_epoch": flops})
         warn_of_little_room(run, trainable, config)
     state, best = restore_newest(run, engine)
+    if goes_on:
+        state = dataclasses.replace(state, evaluations_without_gain=0)
     plan = StepPlan(prepared.train_set, config)
     note(f"{plan.total_steps} steps in all, starting after step {state.step}; run directory {run.path}")
     with SignalCatcher() as signals:
@@ -202,6 +220,22 @@ def _train_locked(
         write_atomically(run.adapter, lambda aside: write_adapter(aside, chosen, lora, prepared.model.source))
         write_json(run.finished_marker, {"state": dataclasses.asdict(state)})
     return Finished(run, state, trained_now=True)
+
+
+def without_effect(config: RunConfig, dev_examples: int) -> list[str]:
+    """What is asked for and will not happen, each with its reason."""
+    evaluation, lines = config.evaluation, []
+    by = evaluation.keep_best_by
+    unmeasured = "there are no dev examples" if not dev_examples else ""
+    if by == "rouge" and not evaluation.eval_rouge:
+        unmeasured = unmeasured or "no dev documents are summarized: give --eval-rouge a number of them"
+    if unmeasured and by == "rouge":
+        lines.append(f"--keep-best-by rouge keeps the last adapter, since {unmeasured}")
+    if by == "last":
+        unmeasured = "--keep-best-by last compares no evaluations"
+    if evaluation.patience and unmeasured:
+        lines.append(f"--patience does not stop this run, since {unmeasured}")
+    return lines
 
 
 def warn_of_little_room(run: RunDirectory, trainable: int, config: RunConfig) -> None:

@@ -23,7 +23,7 @@ from common.data.encode import EncodeReport
 from common.data.sources import load_splits
 from common.engine import Engine, EngineName, choose_engine, load_engine, refuse_lacking
 from common.errors import CheckpointError, ConfigError, DataError
-from common.files import write_atomically, write_json
+from common.files import remove, write_atomically, write_json
 from common.lock import RunLock
 from common.loop import StepPlan, TrainingLoop
 from common.models import resolve_model
@@ -68,7 +68,12 @@ def align_run(config: RunConfig, path: Path, resume: bool) -> Finished:
         if run.config.is_file():
             refuse_changes(read_config(run.config), config, run, source.prepared.data_fingerprint)
         write_settings(run, config, source.prepared.template)
-        return _align_locked(run, source, config, name, why)
+        try:
+            return _align_locked(run, source, config, name, why)
+        except DataError:
+            if not (run.path / PAIRS).is_file() and not run.checkpoints.is_dir():
+                remove(run.config)  # nothing was made that other settings could not begin with
+            raise
 
 
 def _open_source(config: RunConfig) -> Source:
@@ -133,8 +138,8 @@ def _pairs(run: RunDirectory, source: Source, engine: Engine) -> dict[str, list[
         pairs = _sampled(source, engine)
     if not pairs["train"]:
         raise DataError(
-            "no pair was found: every document's samples score alike; raise --sampling-temperature or --samples, or "
-            "lower --pair-margin"
+            "no pair was found, for the reason that most documents have above: where samples score alike, raise "
+            "--sampling-temperature or --samples, or lower --pair-margin; where none ended, raise --max-new-tokens"
         )
     chosen, rejected = mean_words(pairs["train"])
     note(

@@ -63,10 +63,13 @@ def command(
       sumkit sweep --run runs/sweep-notes --resume
       sumkit sweep --data notes/ --range-test
     """
+    from common.errors import UsageError
     from common.sweep.plot import sweep_table
     from common.sweep.sweep import SweepStopped, run_sweep, stored_plan
 
     run = flags.pop("run")
+    if resume and run and vary:
+        raise UsageError("a sweep that is resumed has its own settings; leave out --vary")
     if range_test:
         _range_test(vary, run, config_from(flags, config_file, recipe), as_json)
         return None
@@ -98,7 +101,7 @@ def _plan(vary: tuple[str, ...], draws: int | None, halving: int, measure: Any, 
     if not vary:
         raise UsageError("nothing to sweep over: give --vary SETTING=A,B,C, or --run DIR --resume")
     if not base.data.data:
-        raise DataError("no data: give --data a directory, a file or a dataset name (`--data demo` is embedded)")
+        raise DataError("no data: give --data a directory, a file or a data set name (`--data demo` is embedded)")
     varied = [parse_varied(text) for text in vary]
     nested = to_dict(base)
     trials = random_trials(varied, draws, base.training.seed, nested) if draws else grid_trials(varied, nested)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.data.report import DataReport
 from common.data.sources import SPLITS, Split, large_training_file, load_examples, load_held_out, load_splits
 from common.errors import DataError
 from common.evaluation.earlier_runs import earlier_predictions, name_runs
@@ -179,11 +180,14 @@ def evaluation_examples(config: RunConfig, options: EvalOptions) -> tuple[list[E
     settings = dataclasses.replace(config.data, data=options.data) if options.data else config.data
     if options.data and (options.split or Path(options.data).is_file()):
         split = split_name(options.split or "test")
-        examples, _ = load_examples(options.data, settings, split, seed)
+        examples, report = load_examples(options.data, settings, split, seed)
+        _tell(report)
         chosen = subset(examples, options.limit, seed)
         return chosen, split, chosen[:TEMPLATE_SAMPLE]
     large = large_training_file(settings) and options.split != "train"
     splits = load_held_out(settings) if large else load_splits(settings, seed, require_train=False)
+    if options.data:
+        _tell(splits.report)
     if not options.split and not splits.test and not splits.dev:
         raise NothingHeldOutError(
             f"{settings.data} has neither a test nor a dev set to score on; give `sumkit eval RUN --data` other "
@@ -197,6 +201,12 @@ def evaluation_examples(config: RunConfig, options: EvalOptions) -> tuple[list[E
     sample = splits.dev if split == "test" and splits.dev else chosen
     note(f"evaluating on {len(chosen)} {split} documents")
     return chosen, split, list(sample[:TEMPLATE_SAMPLE])
+
+
+def _tell(report: DataReport) -> None:
+    """Say what was found in data that training has not described."""
+    for line in report.lines():
+        note(f"data: {line}")
 
 
 def split_name(given: str) -> Split:

@@ -74,6 +74,7 @@ def compare_runs(paths: Sequence[Path], measure: str = "rouge1", examples: int =
     """
     runs = dict(zip(run_names(paths), (read_run(path) for path in paths), strict=True))
     rows = {name: _rows_by_id(name, run) for name, run in runs.items()}
+    _refuse_other_measures(runs)
     shared = shared_ids(rows)
     scores = {
         name: {m: np.array([own[i].scores[m] for i in shared]) for m in ROUGE_METRICS} for name, own in rows.items()
@@ -89,6 +90,18 @@ def compare_runs(paths: Sequence[Path], measure: str = "rouge1", examples: int =
         settings=differing_settings(runs),
         examples=telling_examples(rows, shared, measure, examples),
     )
+
+
+def _refuse_other_measures(runs: Mapping[str, RunFiles]) -> None:
+    """Raise DataError where runs were not scored by the same rule, so that a difference would be the rule's."""
+    several = any(len(row.references) > 1 for run in runs.values() for row in run.predictions)
+    fields = {"rouge_tokenizer": ""} | ({"multi_reference": "--multi-reference"} if several else {})
+    for field, flag in fields.items():
+        found = {name: run.results[field] for name, run in runs.items() if field in run.results}
+        if len(set(map(str, found.values()))) > 1:
+            said = ", ".join(f"{name} {value}" for name, value in found.items())
+            remedy = f"score them alike with {flag}: " if flag else "score them on the same documents: "
+            raise DataError(f"the runs' scores are of different kinds ({field}: {said}); {remedy}sumkit eval RUN")
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:

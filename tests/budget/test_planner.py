@@ -237,6 +237,12 @@ def test_a_step_plan_counts_and_finds_steps_as_the_epochs_themselves_do():
             assert [e.id for e in again.examples(step)] == [e.id for e in plan.examples(step)]
 
 
+def test_a_part_of_an_epoch_is_not_rounded_up_by_what_decimals_leave():
+    for epochs, steps in ((2.1, 21), (1.1, 11), (0.05, 1), (2.11, 22), (0.3, 3)):
+        config = RunConfig(training=TrainingSettings(epochs=epochs, batch_size=15))
+        assert StepPlan(encoded(list(LENGTHS)), config).total_steps == steps
+
+
 def test_a_billion_epochs_are_planned_at_once():
     plan = StepPlan(encoded(list(LENGTHS)), RunConfig(training=TrainingSettings(epochs=1e9, batch_size=16)))
     assert plan.total_steps == 10 * 10**9

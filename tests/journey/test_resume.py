@@ -11,11 +11,12 @@ import pytest
 
 from common.adapter import read_adapter
 from common.checkpoint import find_checkpoint, load_checkpoint
+from common.data.prompts import find_template
 from common.errors import CheckpointError
 from common.lock import RunLock
 from common.loop import RunStopped
-from common.rundir import RunDirectory
-from common.training import train_run
+from common.rundir import RunDirectory, write_settings
+from common.training import train_run, without_effect
 from tests.journey.conftest import ENGINES
 
 TIMES_AND_MEMORY = {"tokens_per_second", "peak_memory_bytes", "eval_seconds"}
@@ -171,3 +172,43 @@ def test_a_run_directory_is_not_overwritten_without_resume(tmp_path, tiny_config
     train_run(tiny_config(run, steps=2), run, resume=False, requested_engine="cuda")
     with pytest.raises(CheckpointError, match="--resume"):
         train_run(tiny_config(run, steps=2), run, resume=False, requested_engine="cuda")
+
+
+def test_a_run_killed_between_its_early_stop_and_its_end_does_not_train_on(tmp_path, tiny_config):
+    whole = tmp_path / "whole"
+    hopeless = {"steps": 30, "eval_every": 1, "save_every": 1, "patience": 2, "learning_rate": 20.0}
+    stopped = train_run(tiny_config(whole, **hopeless), whole, resume=False, requested_engine="cuda").state.step
+    assert stopped < 30
+    resumed = cut_after(whole, stopped, tmp_path / "resumed")
+    config = tiny_config(resumed, **hopeless)
+    assert train_run(config, resumed, resume=True, requested_engine="cuda").state.step == stopped
+    assert_same_run(whole, resumed)
+    asked_more = tiny_config(whole, **{**hopeless, "steps": 40})
+    assert train_run(asked_more, whole, resume=True, requested_engine="cuda").state.step > stopped
+
+
+def test_an_aligned_run_is_not_resumed_as_ordinary_training(tmp_path, tiny_config):
+    run = tmp_path / "aligned"
+    config = tiny_config(run)
+    config = dataclasses.replace(config, align=dataclasses.replace(config.align, start="runs/notes"))
+    run.mkdir()
+    write_settings(RunDirectory(run), config, find_template("direct"))
+    with pytest.raises(CheckpointError, match=f"sumkit align runs/notes --run {run} --resume"):
+        train_run(config, run, resume=True, requested_engine="cuda")
+
+
+def test_what_is_asked_for_and_will_not_happen_is_said(tmp_path, tiny_config, capsys):
+    run = tmp_path / "run"
+    config = tiny_config(run, steps=1, keep_best_by="rouge", patience=3)
+    train_run(config, run, resume=False, requested_engine="cuda")
+    said = capsys.readouterr().err
+    assert "--keep-best-by rouge keeps the last adapter, since no dev documents are summarized" in said
+    assert "--patience does not stop this run, since no dev documents are summarized" in said
+    for settings, dev, expected in (
+        ({"keep_best_by": "last", "patience": 1}, 5, ["--patience"]),
+        ({"keep_best_by": "dev_loss", "patience": 1}, 0, ["--patience"]),
+        ({"keep_best_by": "rouge", "eval_rouge": 2, "patience": 1}, 5, []),
+        ({"keep_best_by": "dev_loss", "patience": 1}, 5, []),
+        ({"keep_best_by": "last"}, 5, []),
+    ):
+        assert [line.split()[0] for line in without_effect(tiny_config(run, **settings), dev)] == expected
