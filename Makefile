@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-all lint docs clean
+.PHONY: install demo test test-all test-newest test-oldest lint docs clean
 
 install: $(STAMP)
 
@@ -28,9 +28,14 @@ test: lint
 test-all: lint
 	$(BIN)/python -m pytest -m "not gpu" -n 2
 
+# The suite with the newest, and with the oldest, libraries that pyproject.toml allows, each in an environment of its own.
+test-newest test-oldest: test-%:
+	PYTHON=$(PYTHON) VERSIONS=$* sh scripts/install.sh .venv-$* all
+	PATH="$(CURDIR)/.venv-$*/bin:$$PATH" .venv-$*/bin/python -m pytest -m "not slow and not gpu" -n 2
+
 docs: $(STAMP)
 	$(BIN)/python scripts/write_docs.py
 	$(BIN)/zensical build --strict --clean
 
 clean:
-	rm -rf $(VENV) build dist site .cache *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-newest .venv-oldest build dist site .cache *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -27,16 +27,17 @@ PACKAGES = {
     "mlx": ("mlx", "mlx-lm", "transformers", "tokenizers", "safetensors", "numpy"),
     "cuda": ("torch", "transformers", "peft", "bitsandbytes", "triton", "tokenizers", "safetensors", "numpy"),
 }
-# Oldest versions that the engines' tests ran with, and the mlx-lm whose model classes they build on.
+# Oldest and newest versions that the tests ran with; of transformers and mlx-lm the engines take inner parts, which
+# change from one minor version to the next.
 OLDEST = {
     "mlx": "0.32",
     "mlx-lm": "0.32",
-    "torch": "2.6",
-    "transformers": "4.51",
-    "peft": "0.15",
-    "bitsandbytes": "0.45",
+    "torch": "2.9",
+    "transformers": "5.12",
+    "peft": "0.18",
+    "bitsandbytes": "0.50",
 }
-TESTED_SERIES = {"mlx": "0.32", "mlx-lm": "0.32"}
+NEWEST = {"mlx": "0.32", "mlx-lm": "0.32", "transformers": "5.24"}
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,13 @@ def check_versions(versions: dict[str, str]) -> list[Finding]:
     """Libraries that are older than what the engines need, or of a series they were not tested with."""
     findings = [Finding("libraries", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))]
     for name, version in versions.items():
-        oldest, tested = OLDEST.get(name), TESTED_SERIES.get(name)
+        oldest, newest = OLDEST.get(name), NEWEST.get(name)
         if oldest and version_key(version) < version_key(oldest):
             remedy = f"pip install --upgrade '{name}>={oldest}'"
             findings.append(Finding(name, "fail", f"{name} {version} is older than {oldest}", remedy))
-        elif tested and version_key(version)[:2] != version_key(tested):
-            remedy = f"if training misbehaves: pip install '{name}=={tested}.*'"
-            findings.append(Finding(name, "warn", f"{name} {version} was not tested, {tested} was", remedy))
+        elif newest and version_key(version)[:2] > version_key(newest):
+            remedy = f"if training misbehaves: pip install '{name}=={newest}.*'"
+            findings.append(Finding(name, "warn", f"{name} {version} was not tested, {newest} was", remedy))
     return findings
 
 

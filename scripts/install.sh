@@ -2,6 +2,7 @@
 # Create a virtual environment with sumkit at the tested versions.
 #   install.sh VENV plain   what `pip install .` brings, and the demo's model
 #   install.sh VENV all     both engines and the development tools too
+# VERSIONS=newest takes the newest libraries that pyproject.toml allows, VERSIONS=oldest the oldest.
 set -eu
 venv=${1:-.venv}
 kind=${2:-all}
@@ -13,6 +14,16 @@ constraints="--constraint constraints.txt"
 if [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null 2>&1 || [ "$(uname)" = Darwin ]; then
     constraints=""
 fi
+case "${VERSIONS:-tested}" in
+newest) constraints="" ;;
+oldest)
+    # What the extras of an engine and a user ask for at its lowest; tools for development stay as tested.
+    $pip uv
+    "$venv/bin/uv" pip compile --quiet --resolution lowest-direct --python "$venv/bin/python" --no-header --no-annotate \
+        --extra mlx --extra cuda --extra documents --extra ui pyproject.toml --output-file "$venv/oldest.txt"
+    constraints="--constraint $venv/oldest.txt"
+    ;;
+esac
 extras=""
 [ "$kind" = plain ] || extras="[mlx,cuda,metrics,documents,ui,export,docs,dev]"
 echo "installing sumkit$extras into $venv" >&2

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
 
 from common import doctor, doctor_libraries
 from common.cli.main import group, run
@@ -59,8 +63,24 @@ def test_combinations_known_to_fail_are_named_with_their_remedy():
 def test_versions_are_compared_by_number_and_untested_series_are_only_noted():
     assert version_key("2.13.0+cpu") > version_key("2.6")
     assert version_key("0.32.10") > version_key("0.32.9")
-    found = levels(check_versions({"torch": "2.5.1", "mlx": "0.40.0", "mlx-lm": "0.32.2"}))
+    found = levels(check_versions({"torch": "2.5.1", "mlx": "0.40.0", "mlx-lm": "0.32.2", "transformers": "5.24.3"}))
     assert found == {"libraries": "ok", "torch": "fail", "mlx": "warn"}
+    assert levels(check_versions({"transformers": "5.25.0"}))["transformers"] == "warn"
+
+
+def test_what_is_installed_by_default_is_what_was_tested():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    wanted = [Requirement(text) for text in project["dependencies"]]
+    wanted += [Requirement(text) for extra in ("mlx", "cuda") for text in project["optional-dependencies"][extra]]
+    named = {requirement.name for requirement in wanted}
+    assert named >= {*doctor_libraries.OLDEST, *doctor_libraries.NEWEST}
+    for requirement in wanted:
+        oldest, newest = (table.get(requirement.name) for table in (doctor_libraries.OLDEST, doctor_libraries.NEWEST))
+        bounds = {bound.operator: bound.version for bound in requirement.specifier}
+        assert oldest is None or bounds[">="] == oldest, requirement
+        if newest and requirement.name != "mlx":  # held by mlx-lm
+            major, minor = newest.split(".")
+            assert bounds["<"] == f"{major}.{int(minor) + 1}", requirement
 
 
 def test_mlx_on_a_plain_cpu_is_slow_and_told_so():
