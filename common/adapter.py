@@ -235,14 +235,28 @@ def _read_weights(path: Path) -> dict[str, np.ndarray]:
     return weights
 
 
+UNSUPPORTED_FEATURES = (
+    "modules_to_save", "rank_pattern", "alpha_pattern", "lora_bias", "layer_replication", "alora_invocation_tokens",
+    "use_bdlora", "use_qalora", "target_parameters", "megatron_config", "fan_in_fan_out",
+)  # fmt: skip
+CHANGES_BASE = ("pissa", "olora", "corda", "loftq")  # starts that leave another base model behind
+
+
 def _spec_from_config(config: dict[str, Any]) -> LoraSpec:
     if config.get("peft_type") != "LORA":
         raise ValueError(f"peft_type is {config.get('peft_type')!r}, only LORA is supported")
-    for feature in ("modules_to_save", "rank_pattern", "alpha_pattern", "lora_bias"):
+    for feature in UNSUPPORTED_FEATURES:
         if config.get(feature):
             raise ValueError(f"it uses {feature}, which is not supported")
+    start = str(config.get("init_lora_weights", "")).lower()
+    if start.startswith(CHANGES_BASE):
+        raise ValueError(
+            f"it was begun with init_lora_weights {start!r}, which changes the base model too; save it from PEFT as a "
+            "plain LoRA first (path_initial_model_for_weight_conversion)"
+        )
     targets = config["target_modules"]
     layers = config.get("layers_to_transform")
+    layers = [layers] if isinstance(layers, int) else layers
     if not isinstance(targets, str) and not (
         isinstance(targets, list) and targets and all(isinstance(name, str) for name in targets)
     ):

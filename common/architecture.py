@@ -15,6 +15,10 @@ from common.errors import ModelError
 
 SUPPORTED_ARCHITECTURES = ("llama", "qwen2", "qwen3", "phi", "mistral", "gemma")
 
+# What these families' settings mean where they say nothing.
+HEAD_DIMS = {"gemma": 256, "qwen3": 128}
+SLIDING_WINDOWS = {"mistral": 4096}
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -149,7 +153,7 @@ def shape_from_config(config: dict[str, Any], where: str = "config.json") -> Mod
             intermediate_size=int(config["intermediate_size"]),
             heads=heads,
             kv_heads=int(config.get("num_key_value_heads") or heads),
-            head_dim=int(config.get("head_dim") or hidden // heads),
+            head_dim=int(config.get("head_dim") or HEAD_DIMS.get(str(model_type), hidden // heads)),
             vocab_size=int(config["vocab_size"]),
             context_tokens=int(config.get("max_position_embeddings") or 2048),
             tied_embeddings=bool(config.get("tie_word_embeddings", model_type == "gemma")),
@@ -161,7 +165,11 @@ def shape_from_config(config: dict[str, Any], where: str = "config.json") -> Mod
                 or (0.5 if model_type == "phi" else 1.0)
             ),
             rope_scaling=rope if rope_type != "default" else None,
-            sliding_window=config.get("sliding_window") if config.get("use_sliding_window", True) else None,
+            sliding_window=(
+                config.get("sliding_window", SLIDING_WINDOWS.get(str(model_type)))
+                if config.get("use_sliding_window", True)
+                else None
+            ),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{where}: {error!r} while reading the model's sizes") from None

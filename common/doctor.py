@@ -88,9 +88,9 @@ def check_import_name() -> Finding:
 def check_python() -> Finding:
     """The interpreter and the system."""
     version, system = platform.python_version(), f"{platform.system()} {platform.release()} {platform.machine()}"
-    if (3, 11) <= sys.version_info[:2] < (3, 14):
+    if (3, 11) <= sys.version_info[:2] < (3, 15):
         return Finding("python", "ok", f"{version} on {system}")
-    return Finding("python", "fail", f"{version} on {system}", "use Python 3.11, 3.12 or 3.13")
+    return Finding("python", "fail", f"{version} on {system}", "use Python 3.11 to 3.14")
 
 
 def check_hub() -> list[Finding]:

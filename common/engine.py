@@ -90,6 +90,9 @@ class EngineSpec:
     seed: int = 0
 
 
+COLDEST = 1e-5  # temperatures below mean greedy
+
+
 @dataclass(frozen=True)
 class GenerationSpec:
     """How summaries are generated. `max_new_tokens` never counts the prompt. Greedy unless `temperature` > 0.
@@ -105,6 +108,11 @@ class GenerationSpec:
     seed: int = 0
     max_batch_tokens: int = 16384
     max_batch_rows: int = 64
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the most likely token is taken: also where dividing by the temperature would overflow."""
+        return self.temperature < COLDEST
 
 
 class Engine(Protocol):

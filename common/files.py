@@ -28,7 +28,16 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Replace a file atomically. Raises CheckpointError naming path, reason and remedy."""
+    """Replace a file atomically; a device or pipe is written to. Raises CheckpointError naming path, reason and
+    remedy, for a directory too."""
+    if path.is_dir():
+        raise CheckpointError(f"{path}: is a folder; give the name of a file")
+    if path.exists() and not path.is_file():  # a device or a pipe
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            raise disk_error(path, error, len(data)) from None
+        return
     write_atomically(path, lambda aside: aside.write_bytes(data), len(data))
 
 

@@ -104,6 +104,8 @@ def prepare(config: RunConfig) -> Prepared:
     """Load and encode the data for a model. Raises DataError, ModelError or ConfigError with the remedy."""
     if not config.data.data:
         raise DataError("no data: give --data a directory, a file or a data set name (`--data demo` is embedded)")
+    if config.output.base_template not in ("auto", "same"):
+        find_template(config.output.base_template)
     large = large_training_file(config.data)
     # before a model is downloaded: mistakes are cheapest here
     splits = load_held_out(config.data) if large else load_splits(config.data, config.training.seed)

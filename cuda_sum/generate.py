@@ -89,7 +89,7 @@ def make_sampler(spec: GenerationSpec) -> Sampler:
 
     Each prompt draws from a random stream of its own, so that its text does not depend on its batch.
     """
-    if spec.temperature <= 0:
+    if spec.greedy:
         return lambda logits, _: logits.argmax(-1)
     streams: dict[int, np.random.Generator] = {}
 
@@ -137,7 +137,7 @@ def _generate_rows(
         else:
             if not queue and len(rows.running) <= SHRINK_SHARE * len(rows.cache):
                 rows.shrink(queue.width(rows.running))
-            if len(rows.cache) == 1 and spec.temperature <= 0:
+            if len(rows.cache) == 1 and spec.greedy:
                 (index,) = rows.running
                 result = _finish_alone(model, head, rows.cache, index, prompts[index], texts[index], spec, grown)
                 rows.remove([index])

@@ -30,7 +30,7 @@ def load_model(spec: EngineSpec, device: torch.device, dtype: torch.dtype) -> tu
     shape = read_shape(spec.model_dir)
     config = _model_config(spec.model_dir)
     quantization = _quantization(spec, dtype, config)
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
     try:
         model = AutoModelForCausalLM.from_pretrained(
@@ -50,6 +50,7 @@ def load_model(spec: EngineSpec, device: torch.device, dtype: torch.dtype) -> tu
         check_quantized(model, shape)
     model.requires_grad_(False)
     model.eval()
+    model.generation_config = GenerationConfig()  # the model's own would enter beam search where nothing is said
     return model, shape
 
 

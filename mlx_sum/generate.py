@@ -82,7 +82,7 @@ def _prompt_problem(prompt: Sequence[int], new_tokens: int, vocab_size: int, lon
 
 def make_sampler(spec: GenerationSpec) -> Sampler:
     """(B, V) float32 logits -> (B,) token ids: the most likely, or drawn with temperature and top-p."""
-    if spec.temperature <= 0:
+    if spec.greedy:
         return lambda logits: mx.argmax(logits, axis=-1)
     key = [mx.random.key(spec.seed)]
 

@@ -92,6 +92,10 @@ def check_supported(config: dict[str, Any], shape: ModelShape, where: Path) -> N
         allowed = ROPE_TYPES.get(kind, ())
         if rope_type not in allowed:
             problems.append(f"rotary scaling {rope_type!r} (allowed: {', '.join(('default', *allowed))})")
+        if rope_type == "yarn" and shape.rope_scaling.get("attention_factor") is not None:
+            problems.append("yarn's attention_factor (allowed: none)")
+        if rope_type == "yarn" and shape.rope_scaling.get("truncate") is False:
+            problems.append("yarn's truncate false (allowed: true)")
     activation = config.get("hidden_act")
     activations = ACTIVATIONS.get(kind, ("silu",))
     if activation is not None and activation not in activations:

@@ -73,8 +73,8 @@ def _what_fits() -> str:
         lines.append(f"| {model} | {' | '.join(cells)} |")
     legend = (
         "m: with a smaller `--micro-batch-tokens`, the same result somewhat slower; g: with a smaller\n"
-        "`--generation-batch-tokens`, evaluation somewhat slower; c: with `--gradient-checkpointing`, steps a third\n"
-        "slower; –: does not fit. A Mac lets its GPU use two thirds of the memory, three quarters from 36 GB on. When\n"
+        "`--generation-batch-tokens`, evaluation somewhat slower; c: with `--gradient-checkpointing`, steps take\n"
+        "half as long again; –: does not fit. A Mac lets its GPU use two thirds of the memory, three quarters from 36 GB on. When\n"
         "memory runs out all the same, `sumkit train` goes on by itself with half the micro-batch."
     )
     return "\n".join([*lines, "", legend])

@@ -112,6 +112,7 @@ class GroupRelative:
             raise NonFiniteError("a reward is not a finite number")
         sequences = sampled_sequences(samples, ids)
         batches = build_step(sequences, self.micro_batch_tokens, self.pad_id) if sequences else []
+        sampled_tokens = sum(batch.target_tokens for batch in batches)  # before equal rewards take weights to 0
         batches, divergence = self.weighted(engine, batches, relative)
         sums = {
             "reward_sum": float(rewards.sum()),
@@ -119,7 +120,7 @@ class GroupRelative:
             "ended": float(sum(samples.proper(index) for index in range(len(rewards)))),
             "samples": float(len(rewards)),
             "divergence_sum": divergence,
-            "sampled_tokens": float(sum(batch.target_tokens for batch in batches)),
+            "sampled_tokens": float(sampled_tokens),
             "tokens": float(sum(len(item) for item in sequences)),
         }
         return batches, sums

@@ -99,7 +99,7 @@ def _remedies(config: RunConfig, model: ModelShape, workload: Workload) -> Itera
         "generation",
     )
     if not config.model.gradient_checkpointing:
-        yield _Remedy("gradient_checkpointing", (True,), "the same result, steps take about a third longer")
+        yield _Remedy("gradient_checkpointing", (True,), "the same result, steps take about half as long again")
     coarser = {"none": ("8bit", "4bit"), "8bit": ("4bit",), "4bit": ()}[config.model.quantize]
     if coarser:
         yield _Remedy("quantize", coarser, "a coarser base model, slightly weaker summaries")

@@ -31,6 +31,7 @@ Array = NDArray[np.float64]
 NOISE = 0.007
 NOISE_DEGREES = 2.0  # how many observations that belief about NOISE counts as
 WEIGHT_POWER = 0.25  # standard deviation of a residual goes as (largest size / size) ** WEIGHT_POWER
+SMALLEST, LARGEST = 1e-9, 1e15  # sizes and losses that can be meant
 MINIMUM_SIZES = 3
 
 _BETAS = np.geomspace(0.02, 1.5, 40)
@@ -130,6 +131,12 @@ def _checked(sizes: Sequence[float], losses: Sequence[float]) -> tuple[Array, Ar
         bad = ~(np.isfinite(values) & (values > 0))
         if bad.any():
             raise DataError(f"learning curve: {name} {values[bad][0]:g} is not a finite number above 0")
+        bad = (values < SMALLEST) | (values > LARGEST)
+        if bad.any():
+            raise DataError(
+                f"learning curve: {name} {values[bad][0]:g} is not between {SMALLEST:g} and {LARGEST:g}; is the column "
+                "the right one?"
+            )
     distinct = len(np.unique(d))
     if distinct < MINIMUM_SIZES:
         raise DataError(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.budget.chinchilla import DESCRIPTIONS, LOSSES, Estimate, GivenModel, estimates
 from common.budget.units import scientific, short
-from common.errors import UsageError
+from common.errors import DataError, UsageError
 
 COLOURS = {"1": "#7a5195", "2": "#2f8f5b", "3": "#d1495b", "3-replication": "#00669b"}
 SPAN = 20.0  # sizes shown: this many times below the least optimum and above the largest one
@@ -62,7 +62,9 @@ def plot_budget(flops: float, model: GivenModel | None, path: Path) -> None:
     figure.legend(frameon=False, fontsize=9, loc="outside lower center", ncols=2, alignment="left")
     try:
         figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise DataError(f"--plot {path}: cannot be written ({error.strerror or error}); check its folder") from None
+    except ValueError as error:
         raise UsageError(
             f"--plot {path}: cannot be written ({error}); give a path ending in .png, .svg or .pdf"
         ) from None

@@ -6,6 +6,7 @@ after a signal. Knows nothing of what the commands do.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -113,7 +114,11 @@ def run(command: click.Command, arguments: Sequence[str] | None = None, prog_nam
         return 1
     except OSError as error:
         if error.filename is None:
-            raise
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+                raise
+            click.echo(f"sumkit: the output cannot be written ({os.strerror(error.errno)})", err=True)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         click.echo(
             f"sumkit: {error.filename}: {error.strerror}; check the path, its permissions and the disk", err=True
         )

@@ -22,6 +22,9 @@ from common.cli.options import GroupedCommand, config_from, settings_options
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file with settings.")
 @click.option("--recipe", metavar="NAME", shell_complete=COMPLETIONS["recipe"],
               help="Start from a published recipe (sumkit recipes lists them).")  # fmt: skip
+@click.option("--run", hidden=True, expose_value=False, help="Taken so that a train command can be planned as it is.")
+@click.option("--resume", is_flag=True, hidden=True, expose_value=False, help="As --run.")
+@click.option("--auto", is_flag=True, hidden=True, expose_value=False, help="As --run.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(
     device: str, measure: bool, config_file: Path | None, recipe: str | None, as_json: bool, **flags: Any

@@ -24,7 +24,8 @@ SUMMARY = "A worn door sensor stops the east lift, so goods go by the west lift 
 @click.option("--template", "templates", multiple=True,
               help="Only this template: a name or a YAML file; may be given several times.")  # fmt: skip
 @click.option("--document", "document_file", type=click.Path(path_type=Path), help="Fill in this text file.")
-@click.option("--max-words", type=int, default=30, show_default=True, help="Word limit the templates ask for.")
+@click.option("--max-words", type=click.IntRange(min=1), default=30, show_default=True,
+              help="Word limit the templates ask for.")  # fmt: skip
 @click.option("--score", is_flag=True, help="Summarize dev documents of --data under each template and score them.")
 @click.option("--tuned", type=click.Path(path_type=Path), multiple=True, metavar="RUN",
               help="With --score: also score this run, or each finished trial of this sweep.")  # fmt: skip
@@ -56,6 +57,7 @@ def command(
       sumkit prompts --score --data notes/ --model smollm2-135m
       sumkit prompts --score --data notes/ --model smollm2-135m --tuned runs/sweep-templates
     """
+    from common.data.cleaning import clean_text
     from common.data.prompts import BUILT_IN, find_template
     from common.errors import DataError, UsageError
 
@@ -65,7 +67,7 @@ def command(
     document = DOCUMENT
     if document_file:
         try:
-            document = document_file.read_text(encoding="utf-8")
+            document = clean_text(document_file.read_text(encoding="utf-8-sig"))
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"--document {document_file}: cannot be read as UTF-8 text ({error})") from None
     chosen = [find_template(name) for name in templates] if templates else list(BUILT_IN.values())

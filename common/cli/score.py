@@ -35,9 +35,10 @@ NAMES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLs
 @click.option("--prediction-column", default="prediction", show_default=True, metavar="NAME",
               help="Column of the predictions file that holds them.")  # fmt: skip
 @click.option("--reference-column", default="", metavar="NAME", help="Instead of references or summary.")
-@click.option("--per-example", type=click.Path(path_type=Path), metavar="FILE.jsonl",
+@click.option("--per-example", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.jsonl",
               help="Also write the scores of each id there.")  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="Of the bootstrap behind the intervals.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Of the bootstrap behind the intervals.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as one JSON document.")
 def command(
     predictions: Path,
@@ -161,7 +162,7 @@ def _write_per_example(path: Path, pairs: Pairs, rouge: RougeScores, more: Mappi
             row["reference"] = int(rouge.reference[index])
         row["empty"] = not pairs.predictions[index].strip()
         lines.append(json.dumps(row) + "\n")
-    write_text(path, "".join(lines))
+    write_text(path.resolve() if path.is_file() else path, "".join(lines))
 
 
 def _table(results: dict[str, Any], also: tuple[str, ...]) -> str:

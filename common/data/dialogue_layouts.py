@@ -7,10 +7,12 @@ nothing of columns' names beyond these layouts, nor of what is done with the row
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from common.data.conversations import best_answers
 from common.data.report import ReportBuilder
-from common.data.table import Table
+from common.data.table import Table, shown
 
 TREE_COLUMNS = {"message_id", "parent_id", "text", "role"}
 SPEAKERS = re.compile(r"###[ \t]*(Human|User|Instruction|Assistant|Response)[ \t]*:[ \t]*", re.IGNORECASE)
@@ -28,9 +30,16 @@ def to_pairs(table: Table, report: ReportBuilder) -> Table:
 
 def _from_trees(table: Table, report: ReportBuilder) -> Table:
     """Each answered prompt of the trees with the answer people ranked first; in English where languages are given."""
-    rows = [{"lang": "en", **row.values} for row in table.rows]
     pairs = Table(table.file, bad=table.bad)
-    places = {row.values.get("message_id"): row.place for row in table.rows}
+    rows, places = [], {}
+    for row in table.rows:
+        message = _message_of(row.values)
+        problem = "" if message["deleted"] else _problem_of(message)
+        if problem:
+            pairs.reject(row.place, problem)
+        elif not message["deleted"]:
+            rows.append(message)
+            places[message["message_id"]] = row.place
     for pair in best_answers(rows):
         pairs.add(places[pair["id"]], pair)
     pairs.declare(("document", "summary"))
@@ -38,6 +47,33 @@ def _from_trees(table: Table, report: ReportBuilder) -> Table:
         f"message trees: {len(table.rows):,} messages became {len(pairs.rows):,} pairs of prompt and best answer"
     )
     return pairs
+
+
+def _message_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A message as trees have it, also where a CSV file says everything in text."""
+    message = {"lang": "en", **values}
+    message["deleted"] = str(values.get("deleted") or "").lower() not in ("", "false", "0")
+    message["parent_id"] = values.get("parent_id") or None
+    rank = values.get("rank")
+    try:
+        message["rank"] = None if rank in (None, "") else float(rank)
+    except (TypeError, ValueError):
+        message["rank"] = rank
+    return message
+
+
+def _problem_of(message: Mapping[str, Any]) -> str:
+    """Why a message cannot take part in a tree; empty where it can."""
+    for name in ("message_id", "text"):
+        if not isinstance(message.get(name), str) or not message[name].strip():
+            return f"its {name} is no text"
+    if message.get("role") not in ("prompter", "assistant"):
+        return f"its role is {shown(str(message.get('role')))}; known are 'prompter' and 'assistant'"
+    if not isinstance(message["parent_id"], str | None):
+        return "its parent_id is no text"
+    if not isinstance(message["rank"], float | None):
+        return f"its rank {shown(str(message['rank']))} is no number"
+    return ""
 
 
 def _is_text_only(table: Table) -> bool:
@@ -72,6 +108,8 @@ def _from_marked_text(table: Table, report: ReportBuilder) -> Table:
 def _turns(text: str) -> list[tuple[bool, str]]:
     """(whether it asks, what is said) for each marked turn."""
     marks = list(SPEAKERS.finditer(text))
+    if not marks:
+        return []
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     return [
         (mark.group(1).lower() in ASKS, text[mark.end() : end].strip()) for mark, end in zip(marks, ends, strict=True)

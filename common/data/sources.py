@@ -7,6 +7,7 @@ models.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,8 @@ def load_splits(settings: DataSettings, seed: int, require_train: bool = True) -
     its columns are unclear, a row is bad under `on_bad_row` stop, or no training row is left.
     """
     report = ReportBuilder(settings.data)
-    sets = _to_sets(_tables(settings.data), settings, report)
+    files = _tables(settings.data)
+    sets = _to_sets(files, settings, report)
     _note_longer_summaries(sets, report)
     sets = complete_splits(sets, settings.dev_fraction, seed, report)
     sketches = {split: sketch([example.document for example in examples]) for split, examples in sets.items()}
@@ -58,6 +60,12 @@ def load_splits(settings: DataSettings, seed: int, require_train: bool = True) -
     gone |= _find_leaks(sets, sketches, gone, settings.leaks == "drop", report)
     sets["train"] = [example for index, example in enumerate(sets.get("train", [])) if index not in gone]
     used: dict[str, int] = {split: len(sets.get(split, [])) for split in SPLITS}
+    if require_train and not used["train"] and set(files) <= {"dev", "test"}:
+        there = ", ".join(f"{split} ({used[split]:,})" for split in files)
+        raise DataError(
+            f"{settings.data}: has no training file, only {there}; add a train file, or give one file as --data, which "
+            "is split"
+        )
     report.refuse_empty(used["train"] if require_train else sum(used.values()))
     train, dev, test = (sets.get(split, []) for split in SPLITS)
     return Splits(train, dev, test, report.build(used), source_name(settings.data))
@@ -163,6 +171,8 @@ def _neighbours(path: Path) -> str:
         names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     except OSError:
         names = []
+    if path.is_symlink():
+        return f": it is a link to {shown(os.readlink(path))[1:-1]}, which is not there"
     near = nearest(path.name, names if path.parent != Path() else [*names, *NAMES])
     return f"; did you mean {shown(near)[1:-1]}?" if near else ""
 

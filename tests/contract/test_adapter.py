@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from common.adapter import lora_a_name, lora_b_name
-from common.engine import Engine, LoraSpec
+from common.adapter import lora_a_name, lora_b_name, read_adapter, write_adapter
+from common.architecture import read_shape
+from common.engine import Engine, GenerationSpec, LoraSpec
 from common.errors import AdapterError
 from tests.contract.cases import (
     LORA,
@@ -124,3 +128,56 @@ def test_loss_is_the_negative_log_likelihood_of_the_targets(build: Build) -> Non
     assert stats.target_tokens == sum(int((example.labels != -100).sum()) for example in examples)
     engine.enable_adapter(False)
     assert engine.evaluate(dev_batches(examples)).loss_sum != pytest.approx(expected, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        {"init_lora_weights": "pissa"},
+        {"init_lora_weights": "pissa_niter_4"},
+        {"init_lora_weights": "olora"},
+        {"alora_invocation_tokens": [5, 6]},
+        {"layer_replication": [[0, 1], [0, 2]]},
+        {"target_parameters": ["mlp.experts"]},
+        {"rank_pattern": {"q_proj": 2}},
+    ],
+)
+def test_an_adapter_with_a_feature_that_is_not_there_is_refused_by_name(
+    build: Build, tmp_path: Path, feature: dict[str, Any]
+) -> None:
+    directory = tmp_path / "adapter"
+    directory.mkdir()
+    write_adapter(directory, build().adapter(), LORA, "base")
+    stored = directory / "adapter_config.json"
+    plain = json.loads(stored.read_text())
+    stored.write_text(json.dumps(plain | feature))
+    with pytest.raises(AdapterError, match=next(iter(feature))):
+        read_adapter(directory)
+    stored.write_text(json.dumps(plain | {"init_lora_weights": "gaussian", "layers_to_transform": 1}))
+    assert read_adapter(directory).lora.layers == 1
+
+
+def test_what_a_family_means_where_its_settings_say_nothing(tmp_path: Path) -> None:
+    sizes = {
+        "num_attention_heads": 2,
+        "hidden_size": 64,
+        "num_hidden_layers": 1,
+        "intermediate_size": 64,
+        "vocab_size": 90,
+    }
+    for family, head_dim, window in (
+        ("llama", 32, None),
+        ("mistral", 32, 4096),
+        ("qwen3", 128, None),
+        ("gemma", 256, None),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": family, **sizes}))
+        shape = read_shape(tmp_path)
+        assert (shape.head_dim, shape.sliding_window) == (head_dim, window), family
+
+
+def test_a_temperature_too_low_to_divide_by_is_greedy(build: Build) -> None:
+    engine = build()
+    engine.load_adapter(random_adapter(engine))
+    greedy = engine.generate([[5, 6, 7]], GenerationSpec(max_new_tokens=6))
+    assert engine.generate([[5, 6, 7]], GenerationSpec(max_new_tokens=6, temperature=1e-40)) == greedy

@@ -90,7 +90,7 @@ def test_a_compiled_step_is_one_for_each_beginning(build: Build) -> None:
         batches = step_batches(with_beginning(tokens))
         for engine in (plain, compiled):
             engine.load_adapter(random_adapter(engine))
-        assert largest_difference(plain.gradients(batches), compiled.gradients(batches)) < 2e-5
+        assert largest_difference(plain.gradients(batches), compiled.gradients(batches)) < 5e-5
 
 
 def tokens_run(engine: Engine, monkeypatch: pytest.MonkeyPatch, batches: list[Batch]) -> int:

@@ -1,6 +1,9 @@
 """Message trees and texts with marked speakers become prompt and answer pairs, from a file as from the Hub."""
 
+import csv
 import json
+
+import pytest
 
 from common.data.sources import load_splits
 from common.settings import DataSettings
@@ -70,3 +73,50 @@ def test_a_text_with_marked_speakers_is_split_before_its_last_answer(tmp_path):
     ]
     assert [(row.place, row.problem[:22]) for row in splits.report.bad_rows] == [("line 3", "holds no question foll")]
     assert any("text only" in line for line in splits.report.lines())
+
+
+@pytest.mark.parametrize(
+    ("odd", "problem"),
+    [
+        ({"message_id": None}, "its message_id is no text"),
+        ({"message_id": ["x"]}, "its message_id is no text"),
+        ({"text": None}, "its text is no text"),
+        ({"text": 5}, "its text is no text"),
+        ({"role": "wizard"}, "its role is 'wizard'"),
+        ({"rank": "first"}, "its rank 'first' is no number"),
+        ({"parent_id": 7}, "its parent_id is no text"),
+    ],
+)
+def test_an_odd_message_is_a_bad_row_and_the_others_go_on(tmp_path, odd, problem):
+    rows = [
+        oasst_row("a", None, "prompter", "Why is the sky blue?"),
+        oasst_row("a1", "a", "assistant", "Air scatters blue light most.", rank=0),
+        {**oasst_row("b", "a", "assistant", "It reflects the sea.", rank=1), **odd},
+    ]
+    splits = load(tmp_path, rows)
+    assert [example.id for example in splits.train] == ["a"]
+    assert problem in "\n".join(splits.report.lines())
+
+
+def test_trees_in_a_csv_file_are_read_as_from_jsonl(tmp_path):
+    rows = [
+        oasst_row("a", None, "prompter", "Why is the sky blue?"),
+        oasst_row("a1", "a", "assistant", "It reflects the sea.", rank=1),
+        oasst_row("a2", "a", "assistant", "Air scatters blue light most.", rank=0),
+        oasst_row("d", None, "prompter", "Taken back", deleted=True),
+        oasst_row("d1", "d", "assistant", "An answer"),
+    ]
+    with (tmp_path / "train.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["message_id", "parent_id", "role", "text", "rank", "lang", "deleted"],
+                                extrasaction="ignore")  # fmt: skip
+        writer.writeheader()
+        writer.writerows(rows)
+    splits = load_splits(DataSettings(data=str(tmp_path), min_document_words=1, dev_fraction=0.0), 0)
+    assert [(e.id, e.summary) for e in splits.train] == [("a", "Air scatters blue light most.")]
+
+
+def test_a_text_without_marks_among_marked_ones_is_a_bad_row(tmp_path):
+    marked = {"text": "### Human: What stops the lift? ### Assistant: A worn sensor."}
+    splits = load(tmp_path, [marked, {"text": "No marks here"}, {"text": None}, {"text": 5}, {}])
+    assert len(splits.train) == 1
+    assert splits.report.bad_row_count == 4

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -13,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from common.engine import GenerationSpec, LoraSpec
+from common.engine import EngineSpec, GenerationSpec, LoraSpec
 from cuda_sum import generate
-from cuda_sum.engine import CudaEngine
+from cuda_sum.engine import CudaEngine, build
 from cuda_sum.generate import draw_token, prefill_slices
 from tests.engine_cuda.cases import plain_peft, trained_adapter
 from tests.engine_cuda.conftest import LORA
@@ -130,6 +132,18 @@ def test_beams_are_those_of_transformers_one_by_one(
     texts = [list(result.tokens) for result in engine.generate(prompts(), spec)]
     assert texts == one_by_one(peft, eos, 8, beams=3)
     assert texts != one_by_one(peft, eos, 8)
+
+
+def test_settings_of_generation_that_a_model_brings_do_not_enter_a_beam_search(
+    model_dir: ModelDir, make_engine: MakeEngine, tmp_path: Path
+) -> None:
+    spec = GenerationSpec(max_new_tokens=8, beams=3)
+    expected = make_engine("qwen2").generate(prompts(), spec)
+    directory = shutil.copytree(model_dir("qwen2"), tmp_path / "opinionated")
+    opinions = {"repetition_penalty": 3.0, "no_repeat_ngram_size": 1, "do_sample": True, "temperature": 2.0}
+    (directory / "generation_config.json").write_text(json.dumps(opinions))
+    engine = build(EngineSpec(directory, quantize="none", dtype="float32", lora=LORA))
+    assert engine.generate(prompts(), spec) == expected
 
 
 @pytest.mark.parametrize("quantize", ["none", "4bit"])

@@ -24,6 +24,8 @@ from tests.tiny_models import ARCHITECTURES, PHI_ROTARY_FACTOR, ROPE_THETA
 
 TOKENS = np.random.default_rng(0).integers(0, 384, (2, 30))
 
+YARN = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 32, "rope_theta": 1e4}
+
 
 def changed_copy(source: Path, target: Path, **changes: Any) -> Path:
     """The model in `source` with other settings in its config.json; None removes a setting."""
@@ -153,6 +155,8 @@ def test_tied_heads_are_the_embedding_and_phi_has_a_bias(tiny_model: ModelDir) -
         ("llama", {"hidden_act": "gelu"}, "gelu"),
         ("phi", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}}, "linear"),
         ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}, "dynamic"),
+        ("llama", {"rope_parameters": {**YARN, "attention_factor": 1.5}}, "attention_factor"),
+        ("llama", {"rope_parameters": {**YARN, "truncate": False}}, "truncate"),
         ("phi", {"qk_layernorm": True}, "qk_layernorm"),
         ("qwen3", {"attention_bias": True}, "attention_bias"),
         ("gemma", {"tie_word_embeddings": False}, "tie_word_embeddings"),

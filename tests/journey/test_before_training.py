@@ -12,6 +12,7 @@ import pytest
 from common.budget import planner
 from common.budget.devices import find_device
 from common.config import read_config
+from common.errors import ConfigError
 from common.training import train_run
 
 ENOUGH_FOR_LITTLE = 702 * 2**20  # the plan asks for 711 MiB, 700 of them for the framework
@@ -22,6 +23,12 @@ def small_device(monkeypatch):
     """A device with room for little more than the framework."""
     device = dataclasses.replace(find_device("auto", "cuda"), usable_bytes=ENOUGH_FOR_LITTLE)
     monkeypatch.setattr(planner, "find_device", lambda name, engine: device)
+
+
+def test_an_unknown_template_of_the_untuned_model_is_said_before_training(tmp_path, tiny_config):
+    with pytest.raises(ConfigError, match="plain"):
+        train_run(tiny_config(tmp_path / "run", base_template="plain"), tmp_path / "run", resume=False)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def test_training_says_that_it_may_not_fit_and_what_would(tmp_path, tiny_config, small_device, capsys):

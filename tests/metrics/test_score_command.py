@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from common.cli.main import group, run
-from common.files import sha256_text
+from common.errors import CheckpointError
+from common.files import sha256_text, write_text
 from common.metrics.bertscore import bert_scores
 from common.metrics.rouge import rouge_scores
 from tests.metrics.tiny_encoder import build_tiny_encoder
@@ -213,6 +215,30 @@ def test_predictions_of_other_documents_under_the_same_ids_are_refused(
     capsys.readouterr()
     assert score("-p", made, "-r", write_jsonl(tmp_path / "wrong.jsonl", rows)) == 1
     assert "3 of 3 predictions were made from other documents" in capsys.readouterr().err
+
+
+def test_per_example_scores_never_take_the_place_of_a_folder(
+    predictions: Path, references: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "precious"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("kept")
+    for taken in (folder, "."):
+        assert score("-p", predictions, "-r", references, "--per-example", taken) == 2
+        assert "is a directory" in capsys.readouterr().err
+    assert (folder / "thesis.txt").read_text() == "kept"
+    with pytest.raises(CheckpointError, match="is a folder; give the name of a file"):
+        write_text(folder, "x")
+    real, link = tmp_path / "real.jsonl", tmp_path / "link.jsonl"
+    real.write_text("old")
+    link.symlink_to(real)
+    assert score("-p", predictions, "-r", references, "--per-example", link) == 0
+    assert link.is_symlink()
+    assert "rouge1" in real.read_text()
+    capsys.readouterr()
+    write_text(Path(os.devnull), "x")
+    assert not Path(os.devnull).is_file()
+    assert score("-p", predictions, "-r", references, "--seed", "-1") == 2
 
 
 def test_an_empty_file_and_a_directory_are_named_as_such(
