@@ -74,8 +74,8 @@ def _what_fits() -> str:
     legend = (
         "m: with a smaller `--micro-batch-tokens`, the same result somewhat slower; g: with a smaller\n"
         "`--generation-batch-tokens`, evaluation somewhat slower; c: with `--gradient-checkpointing`, steps take\n"
-        "half as long again; –: does not fit. A Mac lets its GPU use two thirds of the memory, three quarters from 36 GB on. When\n"
-        "memory runs out all the same, `sumkit train` goes on by itself with half the micro-batch."
+        "half as long again; –: does not fit. A Mac lets its GPU use two thirds of the memory, three quarters\n"
+        "from 36 GB on. When memory runs out all the same, `sumkit train` goes on by itself with half the micro-batch."
     )
     return "\n".join([*lines, "", legend])
 
