@@ -239,7 +239,7 @@ UNSUPPORTED_FEATURES = (
     "modules_to_save", "rank_pattern", "alpha_pattern", "lora_bias", "layer_replication", "alora_invocation_tokens",
     "use_bdlora", "use_qalora", "target_parameters", "megatron_config", "fan_in_fan_out",
 )  # fmt: skip
-CHANGES_BASE = ("pissa", "olora", "corda", "loftq")  # starts that leave another base model behind
+CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # starts that leave another base model behind
 
 
 def _spec_from_config(config: dict[str, Any]) -> LoraSpec:

@@ -43,6 +43,7 @@ class Device:
     flops_per_second peak of dense 16-bit products (float32 on a CPU), 0 where unknown
     efficiency       share of that peak which LoRA training reaches (an estimate)
     float16          computes in float16, because bfloat16 is not real there
+    float32_flops_per_second  peak of dense float32 products, 0 where that is the other one
     """
 
     name: str
@@ -55,13 +56,15 @@ class Device:
     flops_per_second: float
     efficiency: float
     float16: bool = False
+    float32_flops_per_second: float = 0.0
 
 
 def _nvidia(
-    name: str, title: str, mebibytes: int, teraflops: float, efficiency: float, float16: bool = False
+    name: str, title: str, mebibytes: int, teraflops: float, efficiency: float, float32: float, float16: bool = False
 ) -> Device:
     size = mebibytes * 2**20
-    return Device(name, title, "cuda", "cuda", size, size, 2, teraflops * 1e12, efficiency, float16)
+    rates = (teraflops * 1e12, efficiency, float16, float32 * 1e12)
+    return Device(name, title, "cuda", "cuda", size, size, 2, *rates)
 
 
 def _mac(name: str, title: str, gigabytes: int, teraflops: float) -> Device:
@@ -75,18 +78,18 @@ def usable_mac_bytes(memory_bytes: int) -> int:
     return int(memory_bytes * share)
 
 
-# Memory as the driver reports it; speed from NVIDIA's data sheets (dense float16 or bfloat16) and, for Macs, GPU
+# Memory as the driver reports it; speed from NVIDIA's data sheets (dense 16 bit; float32 last) and, for Macs, GPU
 # cores x 128 multiply-adds x clock of the smallest chip sold with that memory (float16 runs no faster there).
 DEVICES: dict[str, Device] = {
     device.name: device
     for device in (
-        _nvidia("t4", "NVIDIA T4, 15 GB (float16 only)", 15_360, 65, 0.15, float16=True),
-        _nvidia("l4", "NVIDIA L4, 24 GB", 23_034, 121, 0.3),
-        _nvidia("a10", "NVIDIA A10, 24 GB", 23_028, 125, 0.3),
-        _nvidia("a100-40", "NVIDIA A100, 40 GB", 40_536, 312, 0.35),
-        _nvidia("a100-80", "NVIDIA A100, 80 GB", 81_050, 312, 0.35),
-        _nvidia("h100", "NVIDIA H100, 80 GB", 81_079, 989, 0.25),
-        _nvidia("h200", "NVIDIA H200, 141 GB", 143_167, 989, 0.25),
+        _nvidia("t4", "NVIDIA T4, 15 GB (float16 only)", 15_360, 65, 0.15, 8.1, float16=True),
+        _nvidia("l4", "NVIDIA L4, 24 GB", 23_034, 121, 0.3, 30.3),
+        _nvidia("a10", "NVIDIA A10, 24 GB", 23_028, 125, 0.3, 31.2),
+        _nvidia("a100-40", "NVIDIA A100, 40 GB", 40_536, 312, 0.35, 19.5),
+        _nvidia("a100-80", "NVIDIA A100, 80 GB", 81_050, 312, 0.35, 19.5),
+        _nvidia("h100", "NVIDIA H100, 80 GB", 81_079, 989, 0.25, 66.9),
+        _nvidia("h200", "NVIDIA H200, 141 GB", 143_167, 989, 0.25, 66.9),
         _mac("m1-8gb", "Apple M1, 8 GB", 8, 2.6),
         _mac("m1-16gb", "Apple M1, 16 GB", 16, 2.6),
         _mac("m2-24gb", "Apple M2, 24 GB", 24, 3.6),

@@ -141,8 +141,9 @@ def _time(config: RunConfig, device: Device, model: KnownModel, shape: RunShape,
 
 
 def _rate(config: RunConfig, device: Device, model: KnownModel, measure: bool) -> tuple[Rate | None, str]:
+    float32 = config.model.dtype == "float32"
     if device.name != "auto":
-        return table_rate(device), "estimated from the device's data sheet, not measured"
+        return table_rate(device, float32), "estimated from the device's data sheet, not measured"
     facts = {**asdict(memory_settings(config, device, model.shape)), "compile": config.model.compile}
     key = probe_key(device=device.title, model=model.source, dtype=config.model.dtype, **facts)
     if measure:
@@ -152,7 +153,7 @@ def _rate(config: RunConfig, device: Device, model: KnownModel, measure: bool) -
     rate = cached_rate(key)
     if rate:
         return rate, f"measured here on {rate.measured} UTC over {rate.steps} steps"
-    return table_rate(device), "estimated from the device's data sheet; --measure runs real steps"
+    return table_rate(device, float32), "estimated from the device's data sheet; --measure runs real steps"
 
 
 def check_before_training(

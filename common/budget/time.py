@@ -20,6 +20,7 @@ from common.files import sha256_text, write_json
 from common.models import cache_directory
 
 CACHE_FILE = "probes.json"
+FLOAT32_EFFICIENCY = 0.5  # share of a GPU's float32 peak that LoRA training reaches (an estimate)
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,17 @@ def _nonnegative(flops: np.ndarray, counts: np.ndarray, seconds: np.ndarray) -> 
     return float(found[0] / flops.mean()), float(found[1] / counts.mean())
 
 
-def table_rate(device: Device) -> Rate | None:
-    """The rate that the device table gives; None where it knows no speed for the device."""
+def table_rate(device: Device, float32: bool = False) -> Rate | None:
+    """The rate that the device table gives; None where it knows no speed for the device.
+
+    `float32` is for products of that type where they have units of their own, which a larger share can be had of.
+    """
     if not device.flops_per_second or not device.efficiency:
         return None
-    return Rate(device.flops_per_second * device.efficiency, 0.002)
+    rate = device.flops_per_second * device.efficiency
+    if float32 and device.float32_flops_per_second:
+        rate = min(rate, device.float32_flops_per_second * FLOAT32_EFFICIENCY)
+    return Rate(rate, 0.002)
 
 
 def estimate_time(

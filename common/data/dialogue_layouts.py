@@ -59,6 +59,8 @@ def _message_of(values: Mapping[str, Any]) -> dict[str, Any]:
         message["rank"] = None if rank in (None, "") else float(rank)
     except (TypeError, ValueError):
         message["rank"] = rank
+    if message["rank"] != message["rank"]:  # NaN, as a table without a value has it
+        message["rank"] = None
     return message
 
 

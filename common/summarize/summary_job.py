@@ -97,11 +97,13 @@ class SummaryJob:
         owners = [place for place, group in parts.items() for _ in group]
         prompts = self._form.prompts([part for group in parts.values() for part in group], self._spec.max_new_tokens)
         with Progress(len(prompts), "parts") as progress:
+
+            def on_done(place: int, generation: Generation) -> None:
+                if self._keep_going is None:  # else somebody else watches, a server say
+                    progress.advance()
+
             generations = self._engine.generate(
-                [prompt.tokens for prompt in prompts],
-                self._spec,
-                lambda place, generation: progress.advance(),
-                lambda place, token: self._check(),
+                [prompt.tokens for prompt in prompts], self._spec, on_done, lambda place, token: self._check()
             )
         summaries: dict[int, list[str]] = {place: [] for place in parts}
         for place, prompt, generation in zip(owners, prompts, generations, strict=True):

@@ -69,6 +69,8 @@ def test_the_table_is_slower_than_the_peak_and_knows_what_it_does_not_know():
     t4 = table_rate(DEVICES["t4"])
     assert t4.flops_per_second < DEVICES["t4"].flops_per_second
     assert not t4.measured
+    assert table_rate(DEVICES["t4"], float32=True).flops_per_second < 8.1e12 < t4.flops_per_second
+    assert table_rate(DEVICES["m1-8gb"], float32=True) == table_rate(DEVICES["m1-8gb"])
 
 
 def test_a_measured_rate_is_remembered_under_a_name_that_changes_with_the_settings(tmp_path, monkeypatch):
