@@ -256,7 +256,9 @@ def _spec_from_config(config: dict[str, Any]) -> LoraSpec:
         )
     targets = config["target_modules"]
     layers = config.get("layers_to_transform")
-    layers = [layers] if isinstance(layers, int) else layers
+    layers = [layers] if isinstance(layers, int) else layers or []
+    if not isinstance(layers, list) or not all(type(layer) is int for layer in layers):
+        raise ValueError(f"layers_to_transform is {layers!r}, not a list of layers")
     if not isinstance(targets, str) and not (
         isinstance(targets, list) and targets and all(isinstance(name, str) for name in targets)
     ):
@@ -271,7 +273,7 @@ def _spec_from_config(config: dict[str, Any]) -> LoraSpec:
         alpha=float(alpha),
         dropout=float(config.get("lora_dropout") or 0.0),
         target_modules="all-linear" if isinstance(targets, str) else tuple(sorted(targets)),
-        layers=len(layers) if layers else 0,
+        layers=len(layers),
         rank_stabilised=bool(config.get("use_rslora", False)),
         dora=bool(config.get("use_dora", False)),
         token_ids=read_token_ids(config),

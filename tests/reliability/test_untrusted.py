@@ -100,7 +100,9 @@ def integers(weights):
         (None, {"peft_type": "IA3"}, "only LORA"),
         (None, {"use_dora": True}, "matrices missing"),
         (None, {"lora_bias": True}, "lora_bias"),
-        (None, {"layers_to_transform": 7}, "cannot be read"),
+        (None, {"layers_to_transform": 7}, "unexpected"),
+        (None, {"layers_to_transform": "7"}, "layers_to_transform is '7'"),
+        (None, {"layers_to_transform": [{}]}, "layers_to_transform"),
     ],
 )
 def test_adapters_that_do_not_fit_are_named_before_any_tensor_is_read(
