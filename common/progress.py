@@ -55,10 +55,14 @@ def settle_libraries() -> None:
 
 
 class Progress:
-    """Counts `total` units of work under a label; use as a context manager."""
+    """Counts `total` units of work under a label; use as a context manager.
 
-    def __init__(self, total: int, label: str, start: int = 0) -> None:
+    `at_once` units are worked on together: those on their way count as half done in the time that is left.
+    """
+
+    def __init__(self, total: int, label: str, start: int = 0, at_once: int = 1) -> None:
         self.total = total
+        self._at_once = at_once
         self.label = label
         self.done = start
         self._start = start
@@ -88,8 +92,10 @@ class Progress:
 
     def _rest(self, now: float, values: dict[str, float]) -> str:
         shown = "".join(f", {name} {value:.4g}" for name, value in values.items())
-        finished = self.done - self._start
-        left = (now - self._began) / finished * (self.total - self.done) if finished else 0.0
+        open_units = self.total - self.done
+        halves = min(self._at_once, open_units) / 2 if self._at_once > 1 else 0.0
+        finished = self.done - self._start + halves
+        left = (now - self._began) / finished * (open_units - halves) if finished else 0.0
         return f"{shown}, {duration(left)} left" if left >= 1 else shown
 
     def __exit__(

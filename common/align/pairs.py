@@ -73,7 +73,7 @@ def sampled_pairs(
 
     A summary that ran into the length limit is never the better one. In order of the examples.
     """
-    with Progress(len(examples) * count, "sampling") as progress:
+    with Progress(len(examples) * count, "sampling", at_once=spec.max_batch_rows) as progress:
         samples = sample_summaries(engine, form, examples, spec, count, reward, lambda *_: progress.advance())
     texts, scores, generations = samples.texts, samples.scores, samples.generations
     pairs: list[Pair] = []

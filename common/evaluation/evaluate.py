@@ -63,7 +63,7 @@ def generate_predictions(
 ) -> list[Prediction]:
     """Summaries under the ids of their documents, in input order; a failed one has stop reason `error`."""
     prompts = [prompt.tokens for prompt in form.example_prompts(examples, spec.max_new_tokens)]
-    with Progress(len(prompts), label) as progress:
+    with Progress(len(prompts), label, at_once=spec.max_batch_rows) as progress:
         generations = engine.generate(prompts, spec, lambda index, generation: progress.advance())
     return [
         Prediction(

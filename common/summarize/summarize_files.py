@@ -58,7 +58,7 @@ def summarize_files(
             summarizer = summarizer or load()
             failures.update(_summarize_group(summarizer, group, options, writer))
     else:
-        with Progress(len(found.paths), "summaries") as progress:
+        with Progress(len(found.paths), "summaries", at_once=TOGETHER) as progress:
             for group in groups:
                 summarizer = summarizer or load()
                 failures.update(_summarize_group(summarizer, group, options, writer, progress.advance))

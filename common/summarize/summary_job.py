@@ -96,7 +96,7 @@ class SummaryJob:
         """Summaries of parts, those of all documents generated together."""
         owners = [place for place, group in parts.items() for _ in group]
         prompts = self._form.prompts([part for group in parts.values() for part in group], self._spec.max_new_tokens)
-        with Progress(len(prompts), "parts") as progress:
+        with Progress(len(prompts), "parts", at_once=self._spec.max_batch_rows) as progress:
 
             def on_done(place: int, generation: Generation) -> None:
                 if self._keep_going is None:  # else somebody else watches, a server say

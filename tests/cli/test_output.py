@@ -61,6 +61,19 @@ def test_a_bar_becomes_plain_lines_where_stderr_is_no_terminal():
     assert log.stdout == ""
 
 
+@pytest.mark.parametrize(("at_once", "left"), [(1, "1 min 30 s left"), (8, "10 s left")])
+def test_what_is_worked_on_together_counts_as_half_done_in_the_time_left(monkeypatch, capsys, at_once, left):
+    """Of 10 texts that run 8 at once, one is done after 10 s: (10 - 1 - 4) of (1 + 4) done in 10 s are 10 s."""
+    from common import progress
+
+    now = iter([0.0, 10.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    monkeypatch.setenv("SUMKIT_VERBOSE", "1")
+    with progress.Progress(10, "texts", at_once=at_once) as texts:
+        texts.advance()
+    assert capsys.readouterr().err == f"texts: 1/10, {left}\n"
+
+
 @pytest.mark.parametrize(
     ("variable", "expected"),
     [("SUMKIT_QUIET", ""), ("SUMKIT_VERBOSE", "a note\na detail\nsteps: 1/3, loss 0\nsteps: 2/3, loss 1\n")],
