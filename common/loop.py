@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -69,6 +70,15 @@ class StepPlan:
             part = config.training.epochs - whole
             begun = math.ceil(round(part * self._steps_in(whole), 6)) if part else 0  # 2.1 - 2 is a little over 0.1
             self.total_steps = self._start(whole) + begun
+
+    def announce(self, start: int, where: Path) -> None:
+        """Say how many steps there are, and what is odd about them."""
+        note(f"{self.total_steps} steps in all, starting after step {start}; run directory {where}")
+        if 0 < self.total_steps <= self._training.warmup_steps:
+            note(
+                f"warning: --warmup-steps {self._training.warmup_steps} leaves no step after the warm-up: the learning "
+                "rate only rises"
+            )
 
     def epoch_plan(self, epoch: int) -> list[list[int]]:
         plan = self._epochs.get(epoch)

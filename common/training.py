@@ -206,7 +206,7 @@ def _train_locked(
     if goes_on:
         state = dataclasses.replace(state, evaluations_without_gain=0)
     plan = StepPlan(prepared.train_set, config)
-    note(f"{plan.total_steps} steps in all, starting after step {state.step}; run directory {run.path}")
+    plan.announce(state.step, run.path)
     with SignalCatcher() as signals:
         hooks = make_hooks(engine, prepared, config, run, signals)
         data = (prepared.train_set, prepared.dev_set, prepared.tokenizer.pad_id)

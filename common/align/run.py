@@ -114,7 +114,7 @@ def _align_locked(run: RunDirectory, source: Source, config: RunConfig, name: En
         train_set, objective = _rewarded(source) if config.align.method == "grpo" else _preferred(run, source, engine)
         state, best = restore_newest(run, engine)
         plan = StepPlan(train_set, config)
-        note(f"{plan.total_steps} steps in all, starting after step {state.step}; run directory {run.path}")
+        plan.announce(state.step, run.path)
         hooks = make_hooks(engine, prepared, config, run, signals)
         sets = (train_set, (), prepared.tokenizer.pad_id)
         end, chosen = TrainingLoop(engine, run, config, lora, *sets, state, best, hooks, objective=objective).run_all()

@@ -1,8 +1,9 @@
 """CSV and TSV files with a header line, as a `Table`.
 
-The delimiter is the most frequent of comma, semicolon, tab and bar in the header. A row with more or fewer fields
-than the header, with bytes that are not UTF-8, or with an unclosed quote becomes a bad row; reading goes on at the
-next line. Knows nothing of columns' meaning.
+The delimiter is the most frequent of comma, semicolon, tab and bar in the header, or what a first line `sep=;` of a
+spreadsheet names. A column without a name is called after its place. A row with more or fewer fields than the header,
+with bytes that are not UTF-8, or with an unclosed quote becomes a bad row; reading goes on at the next line. Knows
+nothing of columns' meaning.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from common.errors import DataError
 
 DELIMITERS = ",;\t|"
 MAX_OPEN_QUOTES = 50  # each one means having read to the end of the file in vain
+_SEPARATOR = re.compile(r'"?sep=([,;\t|])"?\s*', re.IGNORECASE)
 _UNDECODED = re.compile("[\udc80-\udcff]")  # how undecodable bytes look after decoding with surrogateescape
 
 
@@ -30,9 +32,12 @@ def read_csv(path: Path, delimiter: str = "") -> Table:
     lines = _lines(text)
     if not text.strip():
         return table
+    named = _SEPARATOR.fullmatch(lines[0])
+    if named is not None and len(lines) == 1:
+        return table
     with _large_fields():
-        separator = delimiter or _find_delimiter(lines)
-        rows = _rows(lines, separator, table)
+        separator = delimiter or (named.group(1) if named else _find_delimiter(lines))
+        rows = _rows(lines, separator, table, start=1 if named else 0)
         header = next(rows, None)
         if header is None:
             raise DataError(f"{path}: the header line cannot be read; the first line must name the columns")
@@ -51,9 +56,9 @@ def _find_delimiter(lines: list[str]) -> str:
     return max(DELIMITERS, key=header.count)
 
 
-def _rows(lines: list[str], delimiter: str, table: Table) -> Iterator[tuple[int, list[str]]]:
+def _rows(lines: list[str], delimiter: str, table: Table, start: int) -> Iterator[tuple[int, list[str]]]:
     """Rows with the number of their first line. After an error, reading starts again on the following line."""
-    start = never_closed = 0
+    never_closed = 0
     while start < len(lines):
         reader = csv.reader(map(lines.__getitem__, range(start, len(lines))), delimiter=delimiter, strict=True)
         first = start
@@ -75,7 +80,7 @@ def _rows(lines: list[str], delimiter: str, table: Table) -> Iterator[tuple[int,
 
 
 def _take_header(table: Table, number: int, names: list[str]) -> None:
-    stripped = [name.strip() for name in names]
+    stripped = [name.strip() or f"column {place}" for place, name in enumerate(names, 1)]
     for name in stripped:
         if stripped.count(name) > 1:
             raise DataError(f"{table.file}, line {number}: two columns are named {shown(name)}; rename one of them")

@@ -97,6 +97,14 @@ def test_csv_finds_its_delimiter_in_the_header(tmp_path: Path, delimiter: str) -
     assert _read(tmp_path / "a.csv", content.encode()).rows[0].values["summary"] == "sum"
 
 
+def test_a_spreadsheets_csv_may_name_its_separator_and_have_columns_without_a_name(tmp_path: Path) -> None:
+    table = _read(tmp_path / "a.csv", "\ufeffsep=;\r\ndocument;summary;;\r\nLang, sehr lang;kurz;;\r\n".encode())
+    assert [(row.place, row.values) for row in table.rows] == [
+        ("line 3", {"document": "Lang, sehr lang", "summary": "kurz", "column 3": "", "column 4": ""})
+    ]
+    assert _read(tmp_path / "a.csv", b"sep=;\n").rows == []
+
+
 def test_ragged_csv_rows_are_named(tmp_path: Path) -> None:
     table = _read(tmp_path / "a.csv", b"document,summary\na,b\nonly one\na,b,c\nc,d\n")
     assert [row.values["document"] for row in table.rows] == ["a", "c"]

@@ -199,11 +199,12 @@ def test_an_aligned_run_is_not_resumed_as_ordinary_training(tmp_path, tiny_confi
 
 def test_what_is_asked_for_and_will_not_happen_is_said(tmp_path, tiny_config, capsys):
     run = tmp_path / "run"
-    config = tiny_config(run, steps=1, keep_best_by="rouge", patience=3)
+    config = tiny_config(run, steps=1, keep_best_by="rouge", patience=3, warmup_steps=1)
     train_run(config, run, resume=False, requested_engine="cuda")
     said = capsys.readouterr().err
     assert "--keep-best-by rouge keeps the last adapter, since no dev documents are summarized" in said
     assert "--patience does not stop this run, since no dev documents are summarized" in said
+    assert "--warmup-steps 1 leaves no step after the warm-up" in said
     for settings, dev, expected in (
         ({"keep_best_by": "last", "patience": 1}, 5, ["--patience"]),
         ({"keep_best_by": "dev_loss", "patience": 1}, 0, ["--patience"]),
