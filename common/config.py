@@ -87,13 +87,19 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Nest flat flag values (by field name, None meaning not given) into groups."""
+    """Nest the flat flag values that were given (see `given_flags`) into groups."""
     by_name = {info.name: info.group for info in all_settings()}
     nested: dict[str, Any] = {}
-    for name, value in flags.items():
-        if value is not None:
-            nested.setdefault(by_name[name], {})[name] = value
+    for name, value in given_flags(flags).items():
+        nested.setdefault(by_name[name], {})[name] = value
     return nested
+
+
+def given_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Flags by field name without those that are None. `--epochs` alone also takes back the number of steps that a
+    recipe, a file or the run itself may have, which would win over it."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    return {"steps": 0, **given} if "epochs" in given else given
 
 
 def resolve(values: Mapping[str, Any], source: str = "settings") -> RunConfig:

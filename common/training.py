@@ -91,7 +91,8 @@ def train_run(
     goes_on = False  # although it had ended, early perhaps
     if run.finished_marker.is_file() and resume:
         state = find_state(run)
-        if not asks_for_more(config, read_config(run.config), state.step):
+        epochs = max((row.get("epoch", 0.0) for row in run.read_metrics()), default=0.0)
+        if not asks_for_more(config, read_config(run.config), state.step, epochs):
             note(f"{path} is finished; nothing to do")
             return Finished(run, state, trained_now=False)
         note(f"{path} was finished after step {state.step}; more is asked for now, so training goes on")
@@ -133,11 +134,12 @@ def refuse_aligned(path: Path, start: str) -> None:
         )
 
 
-def asks_for_more(given: RunConfig, stored: RunConfig, finished_steps: int) -> bool:
-    """Whether a finished run is to go on: more steps than were made, or more epochs than were asked for."""
+def asks_for_more(given: RunConfig, stored: RunConfig, finished_steps: int, finished_epochs: float) -> bool:
+    """Whether a finished run is to go on: more steps than were made, or more epochs than were asked for (or made,
+    where steps were asked for)."""
     if given.training.steps:
         return given.training.steps > max(finished_steps, stored.training.steps)
-    return not stored.training.steps and given.training.epochs > stored.training.epochs
+    return given.training.epochs > (finished_epochs if stored.training.steps else stored.training.epochs)
 
 
 def pinned(config: RunConfig, prepared: Prepared, engine: EngineName) -> RunConfig:

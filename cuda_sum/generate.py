@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from common.engine import GenerationSpec
+from common.prompt_draws import PromptDraws
 from common.prompt_lookup import PromptLookup
 from common.prompt_queue import PromptQueue, group_prompts
 from common.shared_prompts import distinct_prompts, shared_beginning
@@ -85,20 +86,14 @@ def _prompt_problem(prompt: Sequence[int], vocab_size: int) -> str:
 
 
 def make_sampler(spec: GenerationSpec) -> Sampler:
-    """(B, V) float32 logits and the rows' prompt indices -> (B,) ids: the most likely, or drawn.
-
-    Each prompt draws from a random stream of its own, so that its text does not depend on its batch.
-    """
+    """(B, V) float32 logits and the rows' prompt indices -> (B,) ids: the most likely, or drawn."""
     if spec.greedy:
         return lambda logits, _: logits.argmax(-1)
-    streams: dict[int, np.random.Generator] = {}
+    draws = PromptDraws(spec.seed)
 
     def sample(logits: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
-        for row in rows:
-            if row not in streams:
-                streams[row] = np.random.Generator(np.random.PCG64([spec.seed, row]))
-        draws = torch.tensor([[streams[row].random()] for row in rows], device=logits.device, dtype=logits.dtype)
-        return draw_token(logits / spec.temperature, spec.top_p, draws)
+        now = torch.from_numpy(draws.next(rows)).to(logits.device)
+        return draw_token(logits / spec.temperature, spec.top_p, now)
 
     return sample
 

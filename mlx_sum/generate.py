@@ -15,6 +15,7 @@ from mlx_lm.models.cache import BatchKVCache
 
 from common.engine import GenerationSpec
 from common.errors import EngineError
+from common.prompt_draws import PromptDraws
 from common.prompt_queue import PromptQueue
 from common.shared_prompts import distinct_prompts, shared_beginning
 from common.types import Generation
@@ -25,7 +26,7 @@ SHRINK_SHARE = 0.75  # with no prompt waiting, ended rows are dropped when no mo
 
 OnDone = Callable[[int, Generation], None]
 OnToken = Callable[[int, int], None]
-Sampler = Callable[[mx.array], mx.array]
+Sampler = Callable[[mx.array, Sequence[int]], mx.array]
 
 
 def generate(
@@ -81,28 +82,25 @@ def _prompt_problem(prompt: Sequence[int], new_tokens: int, vocab_size: int, lon
 
 
 def make_sampler(spec: GenerationSpec) -> Sampler:
-    """(B, V) float32 logits -> (B,) token ids: the most likely, or drawn with temperature and top-p."""
+    """(B, V) float32 logits and the rows' prompt indices -> (B,) ids: the most likely, or drawn."""
     if spec.greedy:
-        return lambda logits: mx.argmax(logits, axis=-1)
-    key = [mx.random.key(spec.seed)]
-
-    def sample(logits: mx.array) -> mx.array:
-        key[0], now = mx.random.split(key[0])
-        logits = logits / spec.temperature
-        if spec.top_p < 1.0:
-            logits = keep_top_p(logits, spec.top_p)
-        return mx.random.categorical(logits, key=now)
-
-    return sample
+        return lambda logits, _: mx.argmax(logits, axis=-1)
+    draws = PromptDraws(spec.seed)
+    return lambda logits, rows: draw_token(logits / spec.temperature, spec.top_p, mx.array(draws.next(rows)))
 
 
-def keep_top_p(logits: mx.array, top_p: float) -> mx.array:
-    """Logits (B, V) outside the smallest set of tokens with probability `top_p` become -inf (Holtzman et al. 2020)."""
+def draw_token(logits: mx.array, top_p: float, draws: mx.array) -> mx.array:
+    """(B,) ids by inverting each row's cumulative distribution at `draws` (B, 1) in [0, 1).
+
+    Only the smallest set of tokens with probability `top_p` takes part (Holtzman et al. 2020).
+    """
     order = mx.argsort(-logits, axis=-1)
     ranked = mx.take_along_axis(mx.softmax(logits, axis=-1), order, axis=-1)
-    before = mx.cumsum(ranked, axis=-1) - ranked
-    dropped = mx.put_along_axis(mx.zeros(logits.shape, mx.bool_), order, before >= top_p, axis=-1)
-    return mx.where(dropped, -mx.inf, logits)
+    total = mx.cumsum(ranked, axis=-1)
+    ranked = mx.where(total - ranked >= top_p, 0.0, ranked)
+    total = mx.cumsum(ranked, axis=-1)
+    chosen = (total <= draws * total[:, -1:]).sum(-1, keepdims=True)
+    return mx.take_along_axis(order, mx.minimum(chosen, logits.shape[-1] - 1), axis=-1)[:, 0]
 
 
 def _generate_rows(
@@ -180,7 +178,7 @@ class _Rows:
     def add(self, new: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
         """Read these prompts into rows of their own, `new` being their indices."""
         cache, logits = self._prefill(prompts)
-        first = _next_tokens(logits, self._sample)
+        first = _next_tokens(logits, self._sample, new)
         for own, joining in zip(self._cache, cache, strict=False):
             own.extend(joining)
             mx.eval(own.state)  # layer by layer, so that only one is in memory twice
@@ -192,7 +190,8 @@ class _Rows:
         """Index and last token of each row; starts finding the next ones, if `more`, before these are read back."""
         tokens = self._tokens
         if more:
-            self._tokens = _next_tokens(_decode(self._model, self._head, tokens, self._cache), self._sample)
+            logits = _decode(self._model, self._head, tokens, self._cache)
+            self._tokens = _next_tokens(logits, self._sample, self.indices)
             mx.async_eval(self._tokens)
         return list(zip(self.indices, np.array(tokens).tolist(), strict=True))
 
@@ -242,7 +241,7 @@ def _decode(model: nn.Module, head: Head, tokens: mx.array, cache: list[BatchKVC
     return head(hidden[:, -1])
 
 
-def _next_tokens(logits: mx.array, sample: Sampler) -> mx.array:
+def _next_tokens(logits: mx.array, sample: Sampler, rows: Sequence[int]) -> mx.array:
     """(B, V) logits -> (B,) ids, NOT_A_NUMBER where a row's logits are NaN or their largest is infinite."""
     logits = logits.astype(mx.float32)
-    return mx.where(mx.isfinite(mx.max(logits, axis=-1)), sample(logits).astype(mx.int32), NOT_A_NUMBER)
+    return mx.where(mx.isfinite(mx.max(logits, axis=-1)), sample(logits, rows).astype(mx.int32), NOT_A_NUMBER)

@@ -10,6 +10,7 @@ import click
 from common.budget.curve_file import SETTINGS_FILE
 from common.cli.completion import COMPLETIONS
 from common.cli.options import GroupedCommand, config_from, settings_options
+from common.config import given_flags, load_yaml
 from common.errors import UsageError
 
 HELP = """Fine-tune a model into a summarizer of your documents.
@@ -95,7 +96,7 @@ def run(
     if (resume or eval_only) and flags.get("run") and not config_file and not recipe:
         path = Path(flags["run"])
         curve = curve or (path / SETTINGS_FILE).is_file()
-        flags = {**_stored_flags(path), **{k: v for k, v in flags.items() if v is not None}}
+        flags = {**_stored_flags(path), **given_flags(flags)}
     if curve and (eval_only or samples):
         raise UsageError("--learning-curve scores by dev loss alone; leave out --eval-only and --generate-samples")
     config = config_from(flags, config_file, recipe, engine)
@@ -106,8 +107,6 @@ def run(
 
 def _stored_flags(run: Path) -> dict[str, Any]:
     """The settings of an existing run as flags, so that `--run DIR --resume` alone continues it."""
-    from common.config import load_yaml
-
     file = next((run / name for name in ("config.yaml", SETTINGS_FILE) if (run / name).is_file()), None)
     if file is None:
         return {}

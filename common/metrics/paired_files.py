@@ -86,16 +86,17 @@ def _check_documents(predictions: Path, ours: Table, references: Path, theirs: T
 
     Known only where the predictions hold `document_sha256`, as ours do, and the references that or the document.
     """
-    made_from = {str(row.values.get("id")): row.values.get("document_sha256") for row in ours.rows}
+    made_from = {_identifier(row.values["id"]): row.values.get("document_sha256") for row in ours.rows}
     different = []
     for row in theirs.rows:
-        ours_hash, theirs_hash, document = made_from.get(str(row.values.get("id"))), None, row.values.get("document")
+        identifier = _identifier(row.values["id"])
+        ours_hash, theirs_hash, document = made_from.get(identifier), None, row.values.get("document")
         if row.values.get("document_sha256"):
             theirs_hash = {row.values["document_sha256"]}
         elif isinstance(document, str):
             theirs_hash = {sha256_text(document), sha256_text(clean_text(document))}
         if ours_hash and theirs_hash and ours_hash not in theirs_hash:
-            different.append(str(row.values["id"]))
+            different.append(identifier)
     if different:
         raise DataError(
             f"{predictions}: {len(different)} of {len(made_from)} predictions were made from other documents than "
@@ -125,6 +126,8 @@ def _by_id(path: Path, table: Table, value_of: Callable[[Row], Value]) -> dict[s
 
 
 def _identifier(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():  # what libraries make of whole numbers in a column with gaps
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise DataError(f"id is {_named(value)}; it must be a text or a whole number")
     return str(value)
@@ -147,8 +150,11 @@ def _references(row: Row, columns: Sequence[str]) -> list[str]:
         if value:
             break
     texts = list(value) if isinstance(value, list | tuple) else [value]
-    if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
-        raise DataError(f"{column} is {_named(value)}; it must be a text that is not empty, or a list of such")
+    broken = [text for text in texts if not isinstance(text, str) or not text.strip()]
+    if broken or not texts:
+        is_list = texts and isinstance(value, list | tuple)
+        problem = f"holds an entry that is {_named(broken[0])}" if is_list else f"is {_named(value)}"
+        raise DataError(f"{column} {problem}; it must be a text that is not empty, or a list of such")
     return texts
 
 
@@ -172,4 +178,7 @@ def _listed(ids: Sequence[str]) -> str:
 
 
 def _named(value: Any) -> str:
-    return "missing or null" if value is None else "empty" if value in ("", []) else kind_of(value)
+    if value is None:
+        return "missing or null"
+    empty = not value.strip() if isinstance(value, str) else value == []
+    return "empty" if empty else kind_of(value)

@@ -15,6 +15,13 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path):
     assert (resolved.lora.rank, resolved.lora.alpha, resolved.training.epochs) == (32, 4.0, 1.0)
 
 
+def test_epochs_as_a_flag_take_back_the_steps_of_a_file_which_would_win(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("training:\n  steps: 300\n")
+    steps = [config_from(flags, file).training.steps for flags in ({}, {"epochs": 2.0}, {"epochs": 2.0, "steps": 5})]
+    assert steps == [300, 0, 5]
+
+
 def test_the_resolved_settings_survive_their_file(tmp_path):
     resolved = config.resolve({"data": {"data": "näh/…"}, "training": {"learning_rate": 3e-4}})
     config.write_yaml(resolved, tmp_path / "c.yaml")

@@ -64,7 +64,7 @@ TWINS = {
     "loss.py": {"training_loss", "loss_sum", "target_rows", "chunk_rows"},
     "token_rows.py": {"start_rows", "make_room"},
     "optimizer.py": {"clip_factor"},
-    "generate.py": {"generate", "make_sampler"},
+    "generate.py": {"generate", "make_sampler", "draw_token"},
     "checkpoint.py": {"save_state", "read_state"},
     "distributed.py": {"join_group", "sum_over_ranks"},
     "train.py": set(),

@@ -11,7 +11,7 @@ import pytest
 from common.engine import GenerationSpec
 from common.errors import EngineError
 from mlx_sum.engine import MlxEngine, build
-from mlx_sum.generate import keep_top_p, make_sampler
+from mlx_sum.generate import draw_token, make_sampler
 from tests.contract.cases import ModelDir, exact_spec
 
 SPEC = GenerationSpec(max_new_tokens=8)
@@ -22,18 +22,30 @@ def engine(tiny_model: ModelDir) -> MlxEngine:
     return build(exact_spec(tiny_model("llama"), lora=None))
 
 
-def test_top_p_keeps_the_smallest_set_that_reaches_it() -> None:
-    logits = mx.log(mx.array([[0.1, 0.4, 0.2, 0.3], [0.97, 0.01, 0.01, 0.01]]))
-    kept = np.isfinite(np.array(keep_top_p(logits, 0.6)))
-    assert kept.tolist() == [[False, True, False, True], [True, False, False, False]]
+def test_a_drawn_token_follows_its_probability_and_top_p_keeps_the_likeliest() -> None:
+    logits = mx.repeat(mx.log(mx.array([[0.15, 0.5, 0.05, 0.3]])), 5, axis=0)
+    draws = mx.array([[0.0], [0.49], [0.51], [0.79], [0.96]])
+    assert draw_token(logits, 1.0, draws).tolist() == [1, 1, 3, 3, 2]
+    # 0.6 needs the two likeliest (0.5 + 0.3), renormalised to 0.625 and 0.375
+    assert draw_token(logits, 0.6, draws).tolist() == [1, 1, 1, 3, 3]
+    assert draw_token(logits, 0.6, mx.full((5, 1), 1.0 - 2.0**-24)).tolist() == [3] * 5
 
 
 def test_sampling_follows_the_tempered_probabilities() -> None:
     logits = mx.log(mx.array([[0.2, 0.8]]))
     sample = make_sampler(GenerationSpec(temperature=0.5, seed=3))
-    drawn = np.array(sample(mx.repeat(logits, 4000, axis=0)))
+    drawn = np.array(sample(mx.repeat(logits, 4000, axis=0), range(4000)))
     # squaring the odds 1:4 gives 1:16; 4000 draws have a standard error of 0.0037
     assert drawn.mean() == pytest.approx(16 / 17, abs=0.015)
+
+
+def test_a_sampled_text_does_not_depend_on_its_batch(engine: MlxEngine) -> None:
+    prompts = [[1, 5, 9, 2], [1, 5, 9, 3, 7, 30], [8], [1, 5, 9, 2], [40, 41, 42, 43, 44]]
+    spec = GenerationSpec(max_new_tokens=8, temperature=1.5, top_p=0.95, seed=3)
+    together = engine.generate(prompts, spec)
+    assert together[0] != together[3]
+    assert engine.generate(prompts, replace(spec, max_batch_rows=2)) == together
+    assert engine.generate(prompts, replace(spec, seed=4)) != together
 
 
 def test_a_row_whose_logits_break_is_an_error_and_leaves_the_others_alone(tiny_model: ModelDir) -> None:

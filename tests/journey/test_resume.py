@@ -11,6 +11,7 @@ import pytest
 
 from common.adapter import read_adapter
 from common.checkpoint import find_checkpoint, load_checkpoint
+from common.cli.train import run as continue_run
 from common.data.prompts import find_template
 from common.errors import CheckpointError
 from common.lock import RunLock
@@ -126,6 +127,13 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path, tiny_config, engine):
     before = {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()}
     assert not train_run(tiny_config(run, steps=2), run, resume=True, requested_engine=engine).trained_now
     assert {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()} == before
+
+
+def test_a_run_of_some_steps_goes_on_for_the_epochs_that_are_asked_for(tmp_path, tiny_config, engine):
+    run = tmp_path / "run"
+    train_run(tiny_config(run, steps=2, final_eval=False), run, resume=False, requested_engine=engine)
+    assert continue_run({"run": str(run), "epochs": 1.0}, resume=True, engine=engine) == 0
+    assert RunDirectory(run).read_metrics()[-1]["step"] == 24 / 4
 
 
 def test_resume_without_a_checkpoint_starts_at_step_0(tmp_path, tiny_config, engine):

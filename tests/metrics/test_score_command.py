@@ -178,6 +178,16 @@ def test_every_broken_row_is_listed_with_its_line_and_remedy(
     assert "Traceback" not in message
 
 
+def test_whole_numbers_that_a_library_made_floats_of_are_the_same_ids(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = write_jsonl(tmp_path / "p.jsonl", [{"id": 1.0, "prediction": "a b"}, {"id": 2.0, "prediction": "c"}])
+    theirs = write_jsonl(tmp_path / "r.jsonl", [{"id": 1, "summary": "a b"}, {"id": "2", "summary": "c"}])
+    assert score("-p", ours, "-r", theirs) == 0
+    assert score("-p", write_jsonl(tmp_path / "q.jsonl", [{"id": 1.5, "prediction": "a"}]), "-r", theirs) == 1
+    assert "line 1: id is a number; it must be a text or a whole number" in capsys.readouterr().err
+
+
 def test_wrong_columns_empty_references_and_missing_files_are_explained(
     predictions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -185,9 +195,11 @@ def test_wrong_columns_empty_references_and_missing_files_are_explained(
     assert score("-p", predictions, "-r", headline) == 1
     assert "has no column references or summary; its columns are id, headline" in capsys.readouterr().err
     assert score("-p", predictions, "-r", headline, "--reference-column", "headline") == 0
-    empty = write_jsonl(tmp_path / "e.jsonl", [{"id": "a", "summary": " "}])
-    assert score("-p", predictions, "-r", empty) == 1
-    assert "line 1: summary is text; it must be a text that is not empty" in capsys.readouterr().err
+    rows = [{"id": "a", "summary": " "}, {"id": "b", "references": ["x", 3]}, {"id": "c", "references": []}]
+    assert score("-p", predictions, "-r", write_jsonl(tmp_path / "e.jsonl", rows)) == 1
+    message = capsys.readouterr().err
+    assert "line 1: summary is empty; it must be a text that is not empty" in message
+    assert "line 2: references holds an entry that is a number; it must be" in message
     assert score("-p", predictions, "-r", tmp_path / "absent.jsonl") == 1
     assert "there is no such file" in capsys.readouterr().err
     assert score("-p", predictions) == 2

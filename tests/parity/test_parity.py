@@ -5,6 +5,7 @@ Each equality is guarded by an inequality: what is compared must matter.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from common.adapter import read_adapter, write_adapter
 from common.data.batching import BoundaryLoss
-from common.engine import Engine, EngineName, LoraSpec
+from common.engine import Engine, EngineName, GenerationSpec, LoraSpec
 from tests.contract.cases import (
     ENGINES,
     LORA,
@@ -52,6 +53,16 @@ def test_logits_agree_with_the_adapter_and_without(tiny_model: ModelDir, archite
     untuned = mlx.logits(TOKENS)
     assert np.abs(untuned - cuda.logits(TOKENS)).max() < tolerance
     assert np.abs(tuned - untuned).max() > 0.5, "the adapter must matter"
+
+
+def test_both_engines_draw_the_same_texts_from_one_seed(tiny_model: ModelDir) -> None:
+    mlx, cuda = pair(tiny_model("llama"))
+    prompts = [row[: 5 + 3 * place].tolist() for place, row in enumerate([*TOKENS, *TOKENS])]
+    spec = GenerationSpec(max_new_tokens=12, temperature=1.2, top_p=0.9, seed=5)
+    drawn = mlx.generate(prompts, spec)
+    assert drawn == cuda.generate(prompts, spec)
+    assert len({result.tokens[0] for result in drawn}) > 2
+    assert drawn != mlx.generate(prompts, dataclasses.replace(spec, seed=6))
 
 
 @pytest.mark.parametrize("name", ENGINES)
