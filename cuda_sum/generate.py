@@ -103,12 +103,18 @@ def draw_token(logits: torch.Tensor, top_p: float, draws: torch.Tensor) -> torch
 
     Only the smallest set of tokens with probability `top_p` takes part (Holtzman et al. 2020).
     """
-    ranked, order = logits.softmax(-1).sort(-1, descending=True)
-    total = ranked.cumsum(-1)
-    ranked = torch.where(total - ranked >= top_p, 0.0, ranked)
-    total = ranked.cumsum(-1)
-    chosen = torch.searchsorted(total, draws * total[:, -1:], right=True).clamp_(max=logits.shape[-1] - 1)
-    return order.gather(1, chosen)[:, 0]
+    probabilities = logits.softmax(-1)
+    if top_p >= 1.0:
+        return _drawn(probabilities, draws)[:, 0]
+    ranked, order = probabilities.sort(-1, descending=True)
+    before = ranked.cumsum(-1) - ranked
+    return order.gather(1, _drawn(torch.where(before >= top_p, 0.0, ranked), draws))[:, 0]
+
+
+def _drawn(probabilities: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    """(B, 1) places in (B, V) probabilities, whose sum need not be 1."""
+    total = probabilities.cumsum(-1)
+    return torch.searchsorted(total, draws * total[:, -1:], right=True).clamp_(max=total.shape[-1] - 1)
 
 
 def _generate_rows(

@@ -94,13 +94,21 @@ def draw_token(logits: mx.array, top_p: float, draws: mx.array) -> mx.array:
 
     Only the smallest set of tokens with probability `top_p` takes part (Holtzman et al. 2020).
     """
-    order = mx.argsort(-logits, axis=-1)
-    ranked = mx.take_along_axis(mx.softmax(logits, axis=-1), order, axis=-1)
-    total = mx.cumsum(ranked, axis=-1)
-    ranked = mx.where(total - ranked >= top_p, 0.0, ranked)
-    total = mx.cumsum(ranked, axis=-1)
-    chosen = (total <= draws * total[:, -1:]).sum(-1, keepdims=True)
-    return mx.take_along_axis(order, mx.minimum(chosen, logits.shape[-1] - 1), axis=-1)[:, 0]
+    probabilities = mx.softmax(logits, axis=-1)
+    if top_p >= 1.0:
+        return _drawn(probabilities, draws)[:, 0]
+    order = mx.argsort(-probabilities, axis=-1)
+    ranked = mx.take_along_axis(probabilities, order, axis=-1)
+    before = mx.cumsum(ranked, axis=-1) - ranked
+    place = _drawn(mx.where(before >= top_p, 0.0, ranked), draws)
+    return mx.take_along_axis(order, place, axis=-1)[:, 0]
+
+
+def _drawn(probabilities: mx.array, draws: mx.array) -> mx.array:
+    """(B, 1) places in (B, V) probabilities, whose sum need not be 1."""
+    total = mx.cumsum(probabilities, axis=-1)
+    place = (total <= draws * total[:, -1:]).sum(-1, keepdims=True)
+    return mx.minimum(place, total.shape[-1] - 1)
 
 
 def _generate_rows(

@@ -280,7 +280,7 @@ def test_rows_seldom_go_along_after_their_text_has_ended(
 def test_a_drawn_token_follows_its_probability_and_top_p_keeps_the_likeliest() -> None:
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().repeat(5, 1)[:, [2, 0, 3, 1]]
     draws = torch.tensor([[0.0], [0.49], [0.51], [0.79], [0.96]])
-    assert draw_token(logits, 1.0, draws).tolist() == [1, 1, 3, 3, 2]
+    assert draw_token(logits, 1.0, draws).tolist() == [0, 1, 1, 3, 3]
     # 0.6 needs the two likeliest (0.5 + 0.3), renormalised to 0.625 and 0.375
     assert draw_token(logits, 0.6, draws).tolist() == [1, 1, 1, 3, 3]
 

@@ -25,7 +25,7 @@ def engine(tiny_model: ModelDir) -> MlxEngine:
 def test_a_drawn_token_follows_its_probability_and_top_p_keeps_the_likeliest() -> None:
     logits = mx.repeat(mx.log(mx.array([[0.15, 0.5, 0.05, 0.3]])), 5, axis=0)
     draws = mx.array([[0.0], [0.49], [0.51], [0.79], [0.96]])
-    assert draw_token(logits, 1.0, draws).tolist() == [1, 1, 3, 3, 2]
+    assert draw_token(logits, 1.0, draws).tolist() == [0, 1, 1, 3, 3]
     # 0.6 needs the two likeliest (0.5 + 0.3), renormalised to 0.625 and 0.375
     assert draw_token(logits, 0.6, draws).tolist() == [1, 1, 1, 3, 3]
     assert draw_token(logits, 0.6, mx.full((5, 1), 1.0 - 2.0**-24)).tolist() == [3] * 5
