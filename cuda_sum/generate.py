@@ -26,6 +26,9 @@ from cuda_sum.cache import RowCache
 NOT_A_NUMBER = -1  # stands for the next token of a row whose logits are not finite
 NOT_FINITE = "the model's logits became NaN or infinite"
 SHRINK_SHARE = 0.75  # with no prompt waiting, free rows are dropped when no more than this share is still running
+LIKELIEST = (
+    1024  # tokens among which top-p's are looked for first; sorting the whole vocabulary takes ten times as long
+)
 PREFILL_TOKENS, PREFILL_FILL = 1024, 0.95  # prompts run together: at least so many tokens, then so little padding
 
 Head = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]  # (N, H) -> ((N, V),)
@@ -106,7 +109,16 @@ def draw_token(logits: torch.Tensor, top_p: float, draws: torch.Tensor) -> torch
     probabilities = logits.softmax(-1)
     if top_p >= 1.0:
         return _drawn(probabilities, draws)[:, 0]
-    ranked, order = probabilities.sort(-1, descending=True)
+    ranked, order = probabilities.topk(min(LIKELIEST, probabilities.shape[-1]))
+    tokens = _drawn_of(ranked, order, top_p, draws)
+    beyond = ranked.sum(-1) < top_p
+    if bool(beyond.any()):
+        tokens[beyond] = _drawn_of(*probabilities[beyond].sort(-1, descending=True), top_p, draws[beyond])
+    return tokens
+
+
+def _drawn_of(ranked: torch.Tensor, order: torch.Tensor, top_p: float, draws: torch.Tensor) -> torch.Tensor:
+    """(B,) ids from probabilities (B, K), sorted from the highest, of the tokens `order` (B, K)."""
     before = ranked.cumsum(-1) - ranked
     return order.gather(1, _drawn(torch.where(before >= top_p, 0.0, ranked), draws))[:, 0]
 

@@ -285,6 +285,20 @@ def test_a_drawn_token_follows_its_probability_and_top_p_keeps_the_likeliest() -
     assert draw_token(logits, 0.6, draws).tolist() == [1, 1, 1, 3, 3]
 
 
+@pytest.mark.parametrize(("peak", "found_at_once"), [(0.3, False), (6.0, True)])
+def test_top_p_is_the_same_found_among_the_likeliest_and_by_sorting_all(
+    monkeypatch: pytest.MonkeyPatch, peak: float, found_at_once: bool
+) -> None:
+    """In a flat distribution the likeliest 50 of 400 tokens do not reach 0.9, in a steep one they do."""
+    noise = torch.Generator().manual_seed(1)
+    logits = torch.randn(64, 400, generator=noise) * peak
+    draws = torch.rand(64, 1, generator=noise)
+    expected = draw_token(logits, 0.9, draws)
+    monkeypatch.setattr("cuda_sum.generate.LIKELIEST", 50)
+    assert (logits.softmax(-1).topk(50)[0].sum(-1).min() > 0.9) == found_at_once
+    assert draw_token(logits, 0.9, draws).tolist() == expected.tolist()
+
+
 def test_a_sampled_text_does_not_depend_on_its_batch(make_engine: MakeEngine) -> None:
     engine = make_engine("qwen2")
     spec = {"max_new_tokens": 8, "temperature": 1.5, "top_p": 0.95, "seed": 3}
