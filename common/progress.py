@@ -12,6 +12,7 @@ from typing import Any
 from common.report.safe_text import visible
 
 LINE_EVERY_SECONDS = 15.0
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"  # tqdm's, with our time that is left
 
 
 def note(message: str) -> None:
@@ -73,14 +74,16 @@ class Progress:
         if not quiet() and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=self.total, desc=self.label, initial=self.done, file=sys.stderr, leave=False)
+            self._bar = tqdm(
+                total=self.total, desc=self.label, initial=self.done, file=sys.stderr, leave=False, bar_format=BAR
+            )
         return self
 
     def advance(self, count: int = 1, **values: float) -> None:
         """Report `count` more units, with figures to show beside them."""
         self.done += count
         if self._bar is not None:
-            self._bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
+            self._bar.set_postfix_str(self._rest(time.monotonic(), values).removeprefix(", "), refresh=False)
             self._bar.update(count)
             return
         now = time.monotonic()

@@ -26,9 +26,7 @@ from cuda_sum.cache import RowCache
 NOT_A_NUMBER = -1  # stands for the next token of a row whose logits are not finite
 NOT_FINITE = "the model's logits became NaN or infinite"
 SHRINK_SHARE = 0.75  # with no prompt waiting, free rows are dropped when no more than this share is still running
-LIKELIEST = (
-    1024  # tokens among which top-p's are looked for first; sorting the whole vocabulary takes ten times as long
-)
+LIKELIEST = 1024  # tokens among which top-p's are looked for before the whole vocabulary is sorted
 PREFILL_TOKENS, PREFILL_FILL = 1024, 0.95  # prompts run together: at least so many tokens, then so little padding
 
 Head = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]  # (N, H) -> ((N, V),)

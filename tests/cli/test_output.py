@@ -74,6 +74,14 @@ def test_what_is_worked_on_together_counts_as_half_done_in_the_time_left(monkeyp
     assert capsys.readouterr().err == f"texts: 1/10, {left}\n"
 
 
+def test_a_bar_shows_the_same_time_left_as_a_line():
+    slow = "import time; from common.progress import Progress\nwith Progress(100, 'texts', at_once=100) as texts:\n"
+    slow += "    for _ in range(3): time.sleep(1.2); texts.advance(1, loss=2)\n"
+    shown = on_terminal(sys.executable, "-c", slow)
+    assert "loss 2, 1 s left" in shown
+    assert "loss 2, 3 s left" in shown
+
+
 @pytest.mark.parametrize(
     ("variable", "expected"),
     [("SUMKIT_QUIET", ""), ("SUMKIT_VERBOSE", "a note\na detail\nsteps: 1/3, loss 0\nsteps: 2/3, loss 1\n")],

@@ -169,6 +169,15 @@ def test_sampling_repeats_with_its_seed_and_differs_from_greedy(build: Build) ->
     assert sample(0, top_p=1e-6) == greedy, "only the most likely token is left"
 
 
+def test_a_sampled_text_does_not_depend_on_its_batch(build: Build) -> None:
+    engine = adapted(build)
+    spec = {"max_new_tokens": NEW_TOKENS, "temperature": 1.5, "top_p": 0.95}
+    together = engine.generate([*PROMPTS, PROMPTS[0]], GenerationSpec(**spec, seed=3))
+    assert together[0] != together[-1], "equal prompts draw from streams of their own"
+    assert engine.generate([*PROMPTS, PROMPTS[0]], GenerationSpec(**spec, seed=3, max_batch_rows=2)) == together
+    assert engine.generate([*PROMPTS, PROMPTS[0]], GenerationSpec(**spec, seed=4)) != together
+
+
 def test_generation_leaves_the_adapter_and_the_loss_alone(build: Build) -> None:
     engine = adapted(build)
     tokens = np.array([PROMPTS[1]])

@@ -299,14 +299,6 @@ def test_top_p_is_the_same_found_among_the_likeliest_and_by_sorting_all(
     assert draw_token(logits, 0.9, draws).tolist() == expected.tolist()
 
 
-def test_a_sampled_text_does_not_depend_on_its_batch(make_engine: MakeEngine) -> None:
-    engine = make_engine("qwen2")
-    spec = {"max_new_tokens": 8, "temperature": 1.5, "top_p": 0.95, "seed": 3}
-    together = engine.generate(prompts(), GenerationSpec(**spec))  # type: ignore[arg-type]
-    assert engine.generate(prompts(), GenerationSpec(**spec, max_batch_rows=2)) == together  # type: ignore[arg-type]
-    assert engine.generate(prompts(), GenerationSpec(**spec | {"seed": 4})) != together  # type: ignore[arg-type]
-
-
 def test_prompts_of_unlike_lengths_are_run_apart_once_there_is_enough_work() -> None:
     lengths = [400, 390, 385, 250, 245, 240, 238, 236, 100, 90]
     slices = prefill_slices(lengths)

@@ -39,15 +39,6 @@ def test_sampling_follows_the_tempered_probabilities() -> None:
     assert drawn.mean() == pytest.approx(16 / 17, abs=0.015)
 
 
-def test_a_sampled_text_does_not_depend_on_its_batch(engine: MlxEngine) -> None:
-    prompts = [[1, 5, 9, 2], [1, 5, 9, 3, 7, 30], [8], [1, 5, 9, 2], [40, 41, 42, 43, 44]]
-    spec = GenerationSpec(max_new_tokens=8, temperature=1.5, top_p=0.95, seed=3)
-    together = engine.generate(prompts, spec)
-    assert together[0] != together[3]
-    assert engine.generate(prompts, replace(spec, max_batch_rows=2)) == together
-    assert engine.generate(prompts, replace(spec, seed=4)) != together
-
-
 def test_a_row_whose_logits_break_is_an_error_and_leaves_the_others_alone(tiny_model: ModelDir) -> None:
     spoiled = build(exact_spec(tiny_model("llama"), lora=None))
     prompts = [[1, 2, 3], [4, 5, 200], [7, 8]]
