@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-all test-newest test-oldest lint docs clean
+.PHONY: install demo test test-all test-gpu test-newest test-oldest lint docs clean
 
 install: $(STAMP)
 
@@ -24,6 +24,9 @@ lint: $(STAMP)
 
 test: lint
 	$(BIN)/python -m pytest -m "not slow and not gpu" -n 2
+
+test-gpu: $(STAMP)
+	$(BIN)/python -m pytest -m gpu
 
 test-all: lint
 	$(BIN)/python -m pytest -m "not gpu" -n 2

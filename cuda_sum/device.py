@@ -94,6 +94,12 @@ def reset_peak_memory(device: torch.device) -> None:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
+def send(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A CPU tensor on `device`; a GPU gets it in its turn, while the caller goes on: from ordinary memory, which the
+    system may move, torch waits until all that was queued before is done."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values
+
+
 def synchronize(device: torch.device) -> None:
     """Wait until everything that was queued on the device is done."""
     if device.type == "cuda":

@@ -195,7 +195,7 @@ class CudaEngine:
             tokens, rows = joined.tokens, self._array(joined.rows)
             how = {"position_ids": self._array(joined.positions), "beginning": joined.beginning}
         output = self.model.model(self._array(tokens), use_cache=False, target_rows_only=rows, **how)
-        weights = torch.from_numpy(batch.weights).to(self._device)
+        weights = device.send(torch.from_numpy(batch.weights), self._device)
         return output.last_hidden_state, self._array(batch.targets), weights
 
     def _draws_for_each_row(self) -> bool:
@@ -210,7 +210,7 @@ class CudaEngine:
         return add_noise(hidden, self._lengths, self.spec.neftune_alpha)
 
     def _array(self, values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values, np.int64)).to(self._device)
+        return device.send(torch.from_numpy(np.ascontiguousarray(values, np.int64)), self._device)
 
     @contextmanager
     def _training(self) -> Iterator[None]:

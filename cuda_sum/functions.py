@@ -205,9 +205,7 @@ def causal_attention(
         columns = torch.arange(key.shape[2], device=query.device)
         mask = mask & (columns >= mask.sum(-1, keepdim=True) - window)
     if mask is None:
-        out = nn.functional.scaled_dot_product_attention(
-            query, key, value, is_causal=length > 1, scale=scale, enable_gqa=heads != groups
-        )
+        out = _fused_attention(query, key, value, scale, None, length > 1)
     elif length <= FEW_QUERIES:  # all heads of a group are queries of their shared keys
         folded = query.reshape(batch, groups, heads // groups * length, width)
         if length > 1:
@@ -215,10 +213,44 @@ def causal_attention(
         out = nn.functional.scaled_dot_product_attention(folded, key, value, attn_mask=mask, scale=scale)
         out = out.reshape(batch, heads, length, width)
     else:
-        out = nn.functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, scale=scale, enable_gqa=heads != groups
-        )
+        out = _fused_attention(query, key, value, scale, mask, False)
     return out.transpose(1, 2).reshape(batch, length, heads * width)
+
+
+def _fused_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, mask: torch.Tensor | None, causal: bool
+) -> torch.Tensor:
+    """torch's fused attention, (B, heads, T, D) with keys and values (B, kv heads, S, D) -> (B, heads, T, D).
+
+    Of its kernels for GPUs only FlashAttention reads keys that several heads share; where that cannot run, torch would
+    take the plain computation, which keeps all T x S scores.
+    """
+    shared = query.shape[1] != key.shape[1]
+    if shared and query.is_cuda:  # not on a T4 (it needs compute capability 8.0), in float32, or with a mask
+        call = torch.backends.cuda.SDPAParams(query, key, value, mask, 0.0, causal, True)
+        if not torch.backends.cuda.can_use_flash_attention(call):
+            return attention_by_groups(query, key, value, scale, mask, causal)
+    fused = nn.functional.scaled_dot_product_attention
+    return fused(query, key, value, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=shared)
+
+
+def attention_by_groups(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, mask: torch.Tensor | None, causal: bool
+) -> torch.Tensor:
+    """`_fused_attention`, one call for the heads of each key and value: these are repeated by their strides alone."""
+    heads = query.shape[1] // key.shape[1]
+    parts = [
+        nn.functional.scaled_dot_product_attention(
+            query[:, heads * group : heads * (group + 1)],
+            key[:, group : group + 1].expand(-1, heads, -1, -1),
+            value[:, group : group + 1].expand(-1, heads, -1, -1),
+            attn_mask=mask,
+            is_causal=causal,
+            scale=scale,
+        )
+        for group in range(key.shape[1])
+    ]
+    return torch.cat(parts, 1)
 
 
 def joined_attention(

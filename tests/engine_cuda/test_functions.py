@@ -7,7 +7,16 @@ import shutil
 import pytest
 import torch
 
-from cuda_sum.functions import activate, causal_attention, compile_functions, gate, gate_backward, rms_norm, rotate
+from cuda_sum.functions import (
+    activate,
+    attention_by_groups,
+    causal_attention,
+    compile_functions,
+    gate,
+    gate_backward,
+    rms_norm,
+    rotate,
+)
 from cuda_sum.loss import loss_sum, target_rows, training_loss
 
 
@@ -83,6 +92,20 @@ def test_attention_is_causal_shares_keys_among_heads_and_keeps_to_its_window(win
     distance = torch.arange(9 - queries, 9)[:, None] - torch.arange(9)[None]
     allowed = (distance >= 0) & (distance < (window or 9))
     ours, plain = causal_attention(query, key, value, 0.25, window=window), naive_attention(query, key, value, allowed)
+    torch.testing.assert_close(ours, plain)
+    for tensor in (query, key, value):
+        torch.testing.assert_close(*both(ours, plain, tensor), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_call_for_each_group_of_heads_is_attention_with_shared_keys(masked: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(2, 6, 9, 16, generator=generator, requires_grad=True)
+    key, value = (torch.randn(2, 2, 9, 16, generator=generator, requires_grad=True) for _ in range(2))
+    allowed = torch.ones(9, 9).tril().bool()
+    mask = (allowed & (torch.arange(9) > 2) | torch.eye(9).bool())[None, None] if masked else None
+    ours = attention_by_groups(query, key, value, 0.25, mask, not masked).transpose(1, 2).flatten(2)
+    plain = naive_attention(query, key, value, allowed if mask is None else mask)
     torch.testing.assert_close(ours, plain)
     for tensor in (query, key, value):
         torch.testing.assert_close(*both(ours, plain, tensor), rtol=1e-4, atol=1e-5)
