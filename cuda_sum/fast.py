@@ -28,6 +28,7 @@ ACTIVATION_KINDS = {
     "SiLUActivation": "silu",
     "GELUTanh": "gelu_tanh",
     "PytorchGELUTanh": "gelu_tanh",
+    "NewGELUActivation": "gelu_tanh",  # Phi's, the same function in several steps
 }
 NO_MASKS = "causal"  # no name that transformers makes masks for: attention here is causal by itself
 
@@ -130,35 +131,39 @@ def _attention(
 
 def _replace_mlp(mlp: Any, bind: Callable[..., Linears]) -> None:
     if hasattr(mlp, "gate_proj"):
-        mlp._inputs = bind("mlp", ("gate_proj", "up_proj"))
-        mlp._output = bind("mlp", ("down_proj",))
-        mlp._kind = ACTIVATION_KINDS.get(type(mlp.act_fn).__name__)
-        mlp.forward = MethodType(_gated_mlp, mlp)
+        mlp._inputs, mlp._output = bind("mlp", ("gate_proj", "up_proj")), bind("mlp", ("down_proj",))
+        mlp._activation = mlp.act_fn
     else:
         mlp._inputs, mlp._output = bind("mlp", ("fc1",)), bind("mlp", ("fc2",))
-        mlp.forward = MethodType(_plain_mlp, mlp)
+        mlp._activation = mlp.activation_fn
+    mlp._kind = ACTIVATION_KINDS.get(type(mlp._activation).__name__)
+    mlp.forward = MethodType(_mlp, mlp)
 
 
-def _plain_mlp(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
-    return self._output(self.activation_fn(self._inputs(hidden_states)[0]))[0]  # type: ignore[no-any-return]
-
-
-def _gated_mlp(self: Any, x: torch.Tensor) -> torch.Tensor:
-    inner, up = self._inputs(x)
-    if self._kind is None:
-        return self._output(self.act_fn(inner) * up)[0]  # type: ignore[no-any-return]
-    if not torch.is_grad_enabled() or not inner.requires_grad:
-        return self._output(gate(self._kind, inner, up)[0])[0]  # type: ignore[no-any-return]
+def _mlp(self: Any, x: torch.Tensor) -> torch.Tensor:
+    """linear(activation(inner) * up), or Phi's without `up`."""
+    inner, up = (*self._inputs(x), None)[:2]
     output: Linears = self._output
+    if self._kind is None:
+        activated = self._activation(inner)
+        return output(activated if up is None else activated * up)[0]
+    if not torch.is_grad_enabled() or not inner.requires_grad:
+        return output(gate(self._kind, inner, up)[0])[0]
     return _GatedLinear.apply(inner, up, output, self._kind, output.dropout, *output.trained())  # type: ignore[no-any-return]
 
 
 class _GatedLinear(torch.autograd.Function):
-    """linear(activation(inner) * up): the product is computed again for the backward pass, not kept."""
+    """linear(activation(inner) * up): what the layer reads is computed again for the backward pass, not kept."""
 
     @staticmethod
     def forward(
-        ctx: Any, inner: torch.Tensor, up: torch.Tensor, linears: Linears, kind: str, dropout: float, *_: torch.Tensor
+        ctx: Any,
+        inner: torch.Tensor,
+        up: torch.Tensor | None,
+        linears: Linears,
+        kind: str,
+        dropout: float,
+        *_: torch.Tensor,
     ) -> torch.Tensor:
         hidden = gate(kind, inner, up)[0]
         kept, mask = None, None

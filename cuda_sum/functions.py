@@ -132,29 +132,31 @@ def activate(kind: str, x: torch.Tensor) -> torch.Tensor:
     return nn.functional.silu(x) if kind == "silu" else nn.functional.gelu(x, approximate="tanh")
 
 
-def gate(kind: str, x: torch.Tensor, up: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """activation(x) * up, and activation(x)."""
+def gate(kind: str, x: torch.Tensor, up: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """activation(x) * up (without `up` just that), and activation(x)."""
     return _run["gate"](kind, x, up)  # type: ignore[no-any-return]
 
 
 def gate_backward(
-    kind: str, grad: torch.Tensor, x: torch.Tensor, up: torch.Tensor, activated: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+    kind: str, grad: torch.Tensor, x: torch.Tensor, up: torch.Tensor | None, activated: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Gradients of x and of up in activation(x) * up."""
     return _run["gate_backward"](kind, grad, x, up, activated)  # type: ignore[no-any-return]
 
 
-def _gate(kind: str, x: torch.Tensor, up: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _gate(kind: str, x: torch.Tensor, up: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
     activated = activate(kind, x)
-    return activated * up, activated
+    return (activated if up is None else activated * up), activated
 
 
 def _gate_backward(
-    kind: str, grad: torch.Tensor, x: torch.Tensor, up: torch.Tensor, activated: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+    kind: str, grad: torch.Tensor, x: torch.Tensor, up: torch.Tensor | None, activated: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    inner = grad if up is None else grad * up
+    grad_up = None if up is None else grad * activated
     if kind == "silu":
-        return torch.ops.aten.silu_backward(grad * up, x), grad * activated
-    return torch.ops.aten.gelu_backward(grad * up, x, approximate="tanh"), grad * activated
+        return torch.ops.aten.silu_backward(inner, x), grad_up
+    return torch.ops.aten.gelu_backward(inner, x, approximate="tanh"), grad_up
 
 
 _eager: dict[str, Callable[..., Any]] = {

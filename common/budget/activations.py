@@ -190,7 +190,8 @@ def _mlx_kept(shape: ModelShape, settings: MemorySettings, batch: MicroBatch) ->
 
 def _cpu_attention(shape: ModelShape, settings: MemorySettings, batch: MicroBatch) -> int:
     """What the backward pass of `cuda_sum.attention` takes, bytes: gradients, two of them in float32, and one block."""
-    layer, size, tokens = _layer(shape, settings.lora), settings.compute_bytes, batch.tokens
+    layer, tokens = _layer(shape, settings.lora), batch.tokens
+    size = 4 if settings.float16 and not shape.gated_mlp else settings.compute_bytes  # Phi's is in float32 then
     gradients = batch.run_tokens * 2 * layer.queries * size + batch.padded_tokens * 2 * layer.keys * (size + 4)
     queries = -(-tokens // -(-tokens // CPU_QUERIES))
     one = shape.heads * queries * tokens
@@ -205,14 +206,14 @@ def torch_step(shape: ModelShape, settings: MemorySettings, batch: MicroBatch) -
     """
     layer, size = _layer(shape, settings.lora), settings.compute_bytes
     attention = 2 * layer.hidden + 2 * layer.queries + 2 * layer.keys
+    if settings.float16 and not shape.gated_mlp:  # Phi's in float32, and on a GPU what attention gives
+        attention += (6 if settings.kind == "cuda" else 4) * layer.hidden
     if shape.gated_mlp:
         kept = attention + 2 * layer.hidden + 2 * layer.wide + layer.ranks
         backward = 4 * layer.wide + max(layer.hidden, layer.queries)
-    else:  # its activation function keeps four intermediate values
-        kept = attention + 5 * layer.wide + layer.ranks
-        backward = 23 * layer.hidden // 2
-        if settings.float16:
-            kept += 6 * layer.hidden
+    else:
+        kept = attention + layer.wide + layer.ranks
+        backward = 3 * layer.wide
     layers, tokens = _trained_layers(shape, settings.lora), batch.run_tokens
     # A beginning's keys and values stand in every row; for a GPU's attention its queries and outputs too.
     spread = 2 * (layer.keys + (layer.queries if settings.kind == "cuda" else 0)) * batch.spared_tokens

@@ -8,6 +8,8 @@ import pytest
 
 from common.cli.main import group, run
 
+TOO_LARGE = ("--model", "phi-2", "--data", "demo", "--device", "t4", "--batch-size", "32")
+
 
 def planned(capsys, *arguments):
     assert run(group, ["plan", *arguments]) == 0
@@ -30,7 +32,7 @@ def test_a_run_that_fits_says_so_first_with_the_margin(capsys):
 
 
 def test_a_run_that_does_not_fit_lists_changes_with_what_they_cost(capsys):
-    said = planned(capsys, "--model", "phi-2", "--data", "demo", "--device", "t4", "--micro-batch-tokens", "16384")
+    said = planned(capsys, *TOO_LARGE, "--micro-batch-tokens", "16384")
     assert "does not fit" in said.splitlines()[0]
     assert "--micro-batch-tokens" in said
     assert "the same result, somewhat slower" in said
@@ -42,7 +44,7 @@ def test_a_mac_counts_the_share_of_its_memory_that_the_gpu_may_use(capsys):
 
 
 def test_json_is_one_document_that_a_script_can_decide_by(capsys):
-    answer = json.loads(planned(capsys, "--model", "phi-2", "--data", "demo", "--device", "t4", "--json"))
+    answer = json.loads(planned(capsys, *TOO_LARGE, "--micro-batch-tokens", "8192", "--json"))
     assert answer["fits"] is False
     assert answer["margin_bytes"] < 0
     assert answer["changes"][-1]["fits"] is True

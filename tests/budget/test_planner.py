@@ -92,10 +92,10 @@ def test_generation_is_planned_only_where_something_is_generated():
 
 
 def test_changes_come_cheapest_first_and_stop_at_the_first_that_fits():
-    changes = list(find_changes(CONFIG, DEVICES["t4"], PHI.shape, WORKLOAD))
+    changes = list(find_changes(CONFIG, on(DEVICES["t4"], 12), PHI.shape, WORKLOAD))
     assert [set(change.settings) for change in changes] == [{"micro_batch_tokens"}]
     assert [change.fits for change in changes] == [True]
-    tight = list(find_changes(CONFIG, on(DEVICES["t4"], 5), PHI.shape, WORKLOAD))
+    tight = list(find_changes(CONFIG, on(DEVICES["t4"], 4), PHI.shape, WORKLOAD))
     order = [next(iter(change.settings)) for change in tight]
     wanted = ["micro_batch_tokens", "generation_batch_tokens", "gradient_checkpointing", "adapter_layers"]
     assert order == [name for name in wanted if name in order]
@@ -121,10 +121,11 @@ def test_where_nothing_else_helps_the_largest_smaller_model_is_named():
 
 
 def test_the_limits_named_fit_and_the_next_larger_ones_do_not():
-    plan = plan_for(CONFIG, DEVICES["t4"], PHI, WORKLOAD)
+    device = on(DEVICES["t4"], 12)
+    plan = plan_for(CONFIG, device, PHI, WORKLOAD)
     assert not plan.fits
     smaller = with_settings(CONFIG, {"micro_batch_tokens": plan.largest_micro_batch_tokens})
-    assert plan_for(smaller, DEVICES["t4"], PHI, WORKLOAD).memory.training_bytes < DEVICES["t4"].usable_bytes
+    assert plan_for(smaller, device, PHI, WORKLOAD).memory.training_bytes < device.usable_bytes
     assert 0 < plan.longest_example_tokens <= PHI.shape.context_tokens
     assert plan_for(CONFIG, on(DEVICES["t4"], 1), PHI, WORKLOAD).longest_example_tokens == 0
 
