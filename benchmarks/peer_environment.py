@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.resident_memory import TreeWatcher
+from benchmarks.peers.turns import MARK
 from benchmarks.record import ROOT
 
 DONE = "installed.txt"
@@ -59,6 +60,60 @@ def peer_versions(python: Path, packages: Sequence[str]) -> dict[str, str]:
 
 class SideError(Exception):
     """A side's process failed; the message is the end of what it wrote."""
+
+
+class TurnSide:
+    """A side that stays loaded and measures when it is given its turn (see peers/turns.py).
+
+    What it writes to stderr goes to `log`. Raises SideError with the end of that where the process fails.
+    """
+
+    def __init__(self, command: Sequence[str | Path], log: Path, environment: dict[str, str] | None = None) -> None:
+        self._log = log
+        variables = {**os.environ, "TOKENIZERS_PARALLELISM": "false", **(environment or {})}
+        with log.open("w", encoding="utf-8") as errors:
+            self._process = subprocess.Popen(
+                [str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+                text=True, cwd=ROOT, env=variables,
+            )  # fmt: skip
+
+    def wait(self) -> None:
+        """Return when the side is ready for its turn."""
+        self._read()
+
+    def turn(self) -> dict[str, Any]:
+        """What the side measured in this turn."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+        except OSError:
+            raise SideError(self._end_of_log()) from None
+        return self._read()
+
+    def end(self) -> dict[str, Any]:
+        """The side's last word, after its last turn."""
+        result = self._read()
+        self._process.wait()
+        return result
+
+    def stop(self) -> None:
+        """End the process, wherever it is."""
+        self._process.kill()
+        self._process.wait()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith(MARK):
+                result: dict[str, Any] = json.loads(line.removeprefix(MARK))
+                return result
+        self._process.wait()
+        raise SideError(self._end_of_log())
+
+    def _end_of_log(self) -> str:
+        words = self._log.read_text(encoding="utf-8", errors="replace").strip()
+        return words[-1500:] or f"exit status {self._process.returncode}"
 
 
 def run_side(command: Sequence[str | Path], log: Path, environment: dict[str, str] | None = None) -> dict[str, Any]:

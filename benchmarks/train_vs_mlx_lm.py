@@ -1,6 +1,7 @@
 """The MLX engine against mlx-lm's own LoRA trainer: real tokens per second, peak memory, dev loss.
 
     python -m benchmarks.train_vs_mlx_lm --data DIALOGSUM_DIR [--rows 64] [--repeats 3]
+    python -m benchmarks.train_vs_mlx_lm --inputs FOLDER --model qwen2.5-0.5b --dtype bfloat16 [--rows 1024]
 
 A random model of Qwen2's shape with Qwen2.5-0.5B's proportions, small enough for MLX's CPU backend: the output head
 keeps its 27.6 % of the matmul weights. Rows are DialogSum's, as SmolLM2's tokenizer cuts them, the ids folded into
@@ -8,6 +9,10 @@ the small vocabulary, so that lengths are real and losses can fall. Every side r
 LoRA rank 16, scale 2, on all linear layers, float32, prompt masked, 16 rows an optimizer step (mlx-lm: 4 x 4). Equal
 on both sides: the first matrices, a constant learning rate, Adam (corrected for bias, no weight decay, no clipping of
 gradients, which mlx-lm does not have), and the rows, each seen once. What differs is in the result's notes.
+
+The second form is for MLX's CUDA backend (or a Mac): the full shape of Qwen2.5-0.5B, and the rows and tokenizer of
+train_on_gpu.py's inputs, which need no network. `--peer-python` names an interpreter that has mlx-lm where none can
+be made.
 
 Timed: from the end of the first optimizer step to the end of the last one. Tokens: without padding. Memory: the peak
 of MLX's allocator in the timed part. Dev loss: both adapters by one evaluator, the torch engine in float32.
@@ -26,10 +31,12 @@ import numpy as np
 
 from benchmarks.own_training import write_rows
 from benchmarks.peer_environment import peer_python, peer_versions, run_side
+from benchmarks.peers.torch_device import device_facts
+from benchmarks.random_models import SHAPES, build_random_model, name_rotary_base
 from benchmarks.record import RESULTS, ROOT, headline, median, write_result
 from benchmarks.scored_summaries import read_examples
 from common.adapter import adapted_linears, initial_adapter, lora_a_name, lora_b_name, write_adapter
-from common.architecture import read_shape
+from common.architecture import ModelShape, read_shape
 from common.data.prompts import BUILT_IN, PromptFormat
 from common.engine import LoraSpec
 from common.models import resolve_model
@@ -51,7 +58,11 @@ DIFFERENCES = (
 def main() -> None:
     """Build the model, measure the sides in turn, evaluate the adapters, write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="DialogSum's folder; or give --inputs")
+    parser.add_argument("--inputs", type=Path, help="a folder of rows and tokenizer that train_on_gpu.py made")
+    parser.add_argument("--model", choices=["scaled", *SHAPES], default="scaled")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
+    parser.add_argument("--peer-python", type=Path)
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--dev-rows", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
@@ -64,10 +75,16 @@ def main() -> None:
     options = parser.parse_args()
     if options.rows % EXAMPLES:
         parser.error(f"--rows {options.rows} is no multiple of {EXAMPLES}: mlx-lm would leave the last rows untrained")
-    python = peer_python("mlx-lm", PINS)
+    if (options.data is None) == (options.inputs is None) or (options.model != "scaled" and options.data is not None):
+        parser.error("give --data alone, or --inputs for a model of full shape")
+    python = options.peer_python or peer_python("mlx-lm", PINS)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model, vocabulary = build_model(folder / "model", options.hidden, options.layers)
+        if options.model == "scaled":
+            model, vocabulary = build_model(folder / "model", options.hidden, options.layers)
+        else:
+            model = build_random_model(options.model, folder / "model", options.inputs, options.dtype)
+            vocabulary = read_shape(model).vocab_size
         make_rows(options, folder, vocabulary)
         measured: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
         for turn in range(options.repeats):
@@ -94,7 +111,12 @@ def main() -> None:
         dev = own(spec, folder)["dev_loss"]
         shape = read_shape(model)
     report(
-        options, measured, dev, python, f"hidden {shape.hidden_size}, {shape.layers} layers, vocabulary {vocabulary}"
+        options,
+        measured,
+        dev,
+        python,
+        f"hidden {shape.hidden_size}, {shape.layers} layers, vocabulary {vocabulary}, the head "
+        f"{head_share(shape):.1%} of the matmul weights",
     )
 
 
@@ -122,16 +144,24 @@ def build_model(directory: Path, hidden: int, layers: int) -> tuple[Path, int]:
     )
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(directory)
-    # mlx-lm reads the rotary base at the top level, where transformers no longer writes it
-    path = directory / "config.json"
-    settings = json.loads(path.read_text(encoding="utf-8"))
-    settings["rope_theta"] = settings.get("rope_parameters", {}).get("rope_theta", settings.get("rope_theta"))
-    path.write_text(json.dumps(settings), encoding="utf-8")
+    name_rotary_base(directory)
     return directory, vocabulary
 
 
+def head_share(shape: ModelShape) -> float:
+    """The output head's part of the weights that are multiplied."""
+    head = shape.hidden_size * shape.vocab_size
+    return head / (head + sum(linear.in_features * linear.out_features for linear in shape.linears()))
+
+
 def make_rows(options: argparse.Namespace, folder: Path, vocabulary: int) -> None:
-    """train.jsonl and dev.jsonl in `folder`: DialogSum's rows, every id taken modulo the vocabulary."""
+    """train.jsonl and dev.jsonl in `folder`: the first of the given rows, or DialogSum's, every id taken modulo the
+    vocabulary."""
+    if options.inputs is not None:
+        for source, name, count in (("rows", "train", options.rows), ("dev", "dev", options.dev_rows)):
+            lines = (options.inputs / f"{source}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)[:count]
+            (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+        return
     tokenizer = load_tokenizer(resolve_model("smollm2-135m").directory)
     form = PromptFormat(BUILT_IN["chat"], tokenizer, 1024, model_name="smollm2-135m")
     read = read_examples(options.data / "train.jsonl")
@@ -163,7 +193,7 @@ def train(side: str, turn: int, options: argparse.Namespace, folder: Path, model
                 **spec,
                 "mode": "train",
                 "engine": "mlx",
-                "dtype": "float32",
+                "dtype": options.dtype,
                 "alpha": ALPHA,
                 "batch_size": EXAMPLES,
                 "micro_batch_tokens": options.micro_batch_tokens,
@@ -234,7 +264,7 @@ def report(
         )
     ours, peer = rows
     notes = [
-        f"model: {model}; head {HEAD_SHARE:.1%} of the matmul weights; sumkit's micro-batches of at most "
+        f"model: {model}, {options.dtype}; sumkit's micro-batches of at most "
         f"{options.micro_batch_tokens} tokens, compile {'on' if options.compile else 'off'}",
         f"{ours['tokens_per_second'] / peer['tokens_per_second']:.2f} x tokens per second, "
         f"{ours['peak_training_bytes'] / peer['peak_training_bytes']:.2f} x peak memory, "
@@ -246,13 +276,15 @@ def report(
         print(f"{row['side']:<8} {row['tokens_per_second']:.0f} tokens/s  {row['peak_training_bytes'] / 1e6:.0f} MB")
     print(notes[1])
     path = write_result(
-        "train_vs_mlx_lm",
-        f"python -m benchmarks.train_vs_mlx_lm --data dialogsum --rows {options.rows} --repeats {options.repeats}",
+        "train_vs_mlx_lm" + ("" if options.model == "scaled" else f"_{options.model}"),
+        f"python -m benchmarks.train_vs_mlx_lm --rows {options.rows} --repeats {options.repeats} "
+        + ("--data dialogsum" if options.model == "scaled" else f"--inputs xsum-rows --model {options.model}"),
         rows,
         headline(
             "real tokens per second", ours["tokens_per_second"], peer["tokens_per_second"], "mlx-lm's LoRA trainer"
         ),
         packages=("mlx", "mlx-lm"),
+        device=device_facts().get("name"),
         notes=notes,
         directory=options.out,
     )
