@@ -57,7 +57,7 @@ TRL_FLAGS: dict[str, dict[str, Any]] = {
     "16-bit weights": HALF,
     "16-bit weights, 16 x 1": {**HALF, **WHOLE},
     "grouped by length, 16-bit weights, 16 x 1": {**HALF, **WHOLE, **GROUPED},
-    "packed, 16-bit weights": {**HALF, "packing": True, "per_device_train_batch_size": 1},
+    "packed, 16-bit weights": {**HALF, "packing": True, "per_device_train_batch_size": 2},  # two rows a sequence
     "Liger kernels, 16-bit weights, 16 x 1": {**HALF, **WHOLE, "use_liger_kernel": True},
     "Liger kernels, grouped by length, 16-bit weights, 16 x 1": {**HALF, **WHOLE, **GROUPED, "use_liger_kernel": True},
 }
