@@ -111,7 +111,8 @@ def _eight_bit(name: str, parameters: list[dict[str, Any]], settings: dict[str, 
         raise EngineError(
             f"the optimizer {name} needs bitsandbytes: pip install bitsandbytes, or use --optimizer adamw"
         ) from None
-    return (PagedAdamW8bit if name == PAGED_NAME else AdamW8bit)(parameters, **settings)
+    on_gpu = parameters[0]["params"][0].is_cuda  # elsewhere bitsandbytes takes the plain one too, with a warning each
+    return (PagedAdamW8bit if name == PAGED_NAME and on_gpu else AdamW8bit)(parameters, **settings)
 
 
 class LossScaler:

@@ -78,3 +78,14 @@ def test_paged_state_on_a_gpu_is_not_resumed() -> None:
     optimizer._optimizer.state[optimizer._parameters[0]]["state1"].is_paged = True  # what bitsandbytes sets on a GPU
     with pytest.raises(CheckpointError, match="cannot be resumed"):
         optimizer.load_state(state)
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_paged_optimizer_is_the_plain_one_on_a_cpu_and_warns_of_nothing() -> None:
+    updated = []
+    for name in ("adamw-8bit", "paged-adamw-8bit"):
+        values = torch.zeros(8192)
+        AdamW(OptimizerSpec(name=name), values, torch.linspace(-1.0, 1.0, 8192)).update(1e-2, 1.0)
+        updated.append(values)
+    assert torch.equal(*updated)
+    assert updated[0].abs().max() > 1e-3
