@@ -90,7 +90,8 @@ def test_a_compiled_step_is_one_for_each_beginning(build: Build) -> None:
         batches = step_batches(with_beginning(tokens))
         for engine in (plain, compiled):
             engine.load_adapter(random_adapter(engine))
-        assert largest_difference(plain.gradients(batches), compiled.gradients(batches)) < 5e-5
+        ours, naive = compiled.gradients(batches), plain.gradients(batches)
+        assert largest_difference(ours, naive) < 5e-5 * max(np.abs(value).max() for value in naive.values())
 
 
 def tokens_run(engine: Engine, monkeypatch: pytest.MonkeyPatch, batches: list[Batch]) -> int:
