@@ -47,7 +47,7 @@ from common.tokenizer import load_tokenizer
 PEER_PINS = (*PINS, "bitsandbytes==0.50.2")
 UNSLOTH_PINS = ("unsloth==2026.10.9", "unsloth_zoo==2026.10.9", "trl==1.15.0", "transformers==5.17.0", "psutil==7.2.2")
 EXAMPLES, BATCH, ACCUMULATION = 16, 4, 4
-RANK, ALPHA, MAX_LENGTH, WARMUP = 16, 32, 1024, 1
+RANK, ALPHA, MAX_LENGTH = 16, 32, 1024
 PROFILE_STEPS = 4
 WHOLE = {"per_device_train_batch_size": EXAMPLES, "gradient_accumulation_steps": 1}
 GROUPED = {"train_sampling_strategy": "group_by_length"}
@@ -92,7 +92,7 @@ class Bench:
         quantized, _, dtype = precision.rpartition("-")
         spec: dict[str, Any] = {
             "mode": "turns", "model": str(self.model), "rows": str(self.rows), "output": output, "seed": 0,
-            "steps": steps, "warmup": WARMUP, "turns": turns, "rank": RANK, "alpha": ALPHA,
+            "steps": steps, "warmup": 2 if steps > 3 else 1, "turns": turns, "rank": RANK, "alpha": ALPHA,
             "learning_rate": self.learning_rate, "dtype": dtype, "as_on_a_t4": self.as_on_a_t4,
         }  # fmt: skip
         name = f"{side}-{flags}-{precision}".replace(" ", "-").replace(",", "")
@@ -124,10 +124,19 @@ class Bench:
         for first in range(0, len(names), self.at_once):
             part = names[first : first + self.at_once]
             started = [(name, self.start(side, name, precision, 1, self.search_steps)) for name in part]
-            for name, process in started:
-                row: dict[str, Any] = {"search": side, "precision": precision, "flags": name}
+            rows = {name: {"search": side, "precision": precision, "flags": name} for name in part}
+            ready = []
+            for name, process in started:  # all are loaded before the first is timed
                 try:
                     process.wait()
+                    ready.append((name, process))
+                except SideError as error:
+                    rows[name]["failed"] = last_line(error)
+                    say(f"search: {side} {name}: does not run here: {rows[name]['failed']}")
+                    process.stop()
+            for name, process in ready:
+                row: dict[str, Any] = rows[name]
+                try:
                     result = process.turn()
                     process.end()
                     found[name] = result["tokens"] / result["seconds"]
@@ -138,7 +147,7 @@ class Bench:
                     say(f"search: {side} {name}: does not run here: {row['failed']}")
                 finally:
                     process.stop()
-                self.search.append(row)
+            self.search += rows.values()
         self.best[side] = max(found, key=lambda name: found[name]) if found else "default"
 
     def measure(self, sides: list[str], precision: str, turns: int) -> dict[str, dict[str, Any]]:
@@ -206,16 +215,9 @@ def main() -> None:
             rows = folder / "rows.jsonl"
             rows.write_text("".join(lines), encoding="utf-8")
         bench = Bench(
-            folder,
-            model,
-            rows,
-            pythons,
-            options.learning_rate,
-            options.as_on_a_t4,
-            options.at_once,
-            options.search_steps,
-        )
-        bench.best = {"sumkit": options.best_own, "TRL": options.best_trl}
+            folder, model, rows, pythons, options.learning_rate, options.as_on_a_t4, options.at_once,
+            options.search_steps, best={"sumkit": options.best_own, "TRL": options.best_trl},
+        )  # fmt: skip
         work = needed_work(read_shape(model), rows)
         found: list[dict[str, Any]] = []
         for precision in options.precisions:
@@ -245,7 +247,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--unsloth-python", type=Path, help="one that has Unsloth's")
     parser.add_argument("--as-on-a-t4", action="store_true", help="no FlashAttention, which needs a newer GPU")
     parser.add_argument("--at-once", type=int, default=4, help="sides of the search that are loaded together")
-    parser.add_argument("--search-steps", type=int, default=8, help="optimizer steps of each flag tried, one not timed")
+    parser.add_argument("--search-steps", type=int, default=8, help="optimizer steps of each flag tried, two not timed")
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--matmul-size", type=int, default=8192)
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -332,7 +334,7 @@ def profile(bench: Bench, options: argparse.Namespace) -> list[dict[str, Any]]:
         quantized, _, dtype = precision.rpartition("-")
         flags = bench.best["sumkit"] or "default"
         spec = {
-            "mode": "profile", "rows": str(bench.rows), "steps": PROFILE_STEPS, "warmup": WARMUP, "rank": RANK,
+            "mode": "profile", "rows": str(bench.rows), "steps": PROFILE_STEPS, "warmup": 1, "rank": RANK,
             "alpha": ALPHA, "batch_size": EXAMPLES, "micro_batch_tokens": 4096, "dtype": dtype,
             "learning_rate": bench.learning_rate, "quantize": QUANTIZE["sumkit"] if quantized else "none",
             **OWN_FLAGS[flags],
@@ -368,7 +370,7 @@ def report(
         if python is not None
     }
     path = write_result(
-        f"train_on_gpu_{options.model}",
+        f"train_on_gpu_{options.model}" + ("_as_on_a_t4" if options.as_on_a_t4 else ""),
         f"python -m benchmarks.train_on_gpu --inputs xsum-rows --model {options.model} --turns {options.turns} "
         f"--precisions {' '.join(options.precisions)}" + (" --as-on-a-t4" if options.as_on_a_t4 else ""),
         [*found, *bench.search, *profiles],

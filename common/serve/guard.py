@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -13,6 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from common.serve.answers import error_answer
 from common.serve.limits import Limits
 
+DISCARDED_BODIES = 64  # what is read of a body that is refused, in bodies of the largest size that is not
+QUIET_SECONDS = 0.5  # without a byte, after which nothing more is waited for
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _OPEN_PATHS = ("/", "/health", "/page.js", "/page.css")  # hold no secrets, and the page must load to ask for the token
 
@@ -43,6 +47,8 @@ class Guard:
             await self._read_body(scope, receive, pieces)
             await self._app(scope, _replayed(b"".join(pieces), receive), send)
         except _RefusedError as refused:
+            if refused.answer.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                await self._discard_body(receive)
             await refused.answer(scope, receive, send)
         finally:
             self._held_bytes -= sum(map(len, pieces))
@@ -86,6 +92,21 @@ class Guard:
             seconds = self._limits.body_seconds
             answer = error_answer(408, f"the body did not arrive within {seconds:g} seconds", "timeout")
             raise _RefusedError(answer) from None
+
+    async def _discard_body(self, receive: Receive) -> None:
+        """Read on while more comes, within limits, and keep none of it.
+
+        A connection that is closed while data lies unread is reset, and the client may never see why it was refused.
+        """
+        size = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.body_seconds):
+                while size < DISCARDED_BODIES * self._limits.body_bytes:
+                    async with asyncio.timeout(QUIET_SECONDS):
+                        message = await receive()
+                    size += len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        return
 
     def _check_size(self, size: int) -> None:
         largest = self._limits.body_bytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import socket
@@ -89,6 +90,33 @@ def test_a_body_that_is_too_large_is_refused_announced_or_not(start: Start) -> N
         assert reply.status_code == 413
         assert "larger than 1,048,576 bytes" in reply.json()["error"]["message"]
     assert answers(server)
+
+
+def test_a_client_that_sends_a_large_body_first_and_reads_then_sees_why_it_is_refused(start: Start) -> None:
+    server = start(lambda: {"a": Echo("a")}, Limits(body_seconds=5, body_bytes=1 << 20))
+    size = 30 << 20
+    with connect(server) as client:
+        client.sendall(f"POST /api/summarize HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n".encode())
+        for _ in range(30):
+            client.sendall(b"x" * (1 << 20))
+        reply = read_all(client)
+    assert reply.startswith(b"HTTP/1.1 413")
+    assert b"larger than 1,048,576 bytes" in reply
+    with connect(server) as client:  # announced and never sent
+        client.sendall(f"POST /api/summarize HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n".encode())
+        client.settimeout(3.0)
+        assert client.recv(4096).startswith(b"HTTP/1.1 413")
+    assert answers(server)
+
+
+def read_all(client: socket.socket) -> bytes:
+    """What comes until nothing does for a second, or the other side closes."""
+    client.settimeout(1.0)
+    found = b""
+    with contextlib.suppress(TimeoutError):
+        while piece := client.recv(65536):
+            found += piece
+    return found
 
 
 def test_open_bodies_are_bounded_together(start: Start) -> None:
