@@ -152,11 +152,11 @@ def _gate(kind: str, x: torch.Tensor, up: torch.Tensor | None) -> tuple[torch.Te
 def _gate_backward(
     kind: str, grad: torch.Tensor, x: torch.Tensor, up: torch.Tensor | None, activated: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    inner = grad if up is None else grad * up
-    grad_up = None if up is None else grad * activated
-    if kind == "silu":
-        return torch.ops.aten.silu_backward(inner, x), grad_up
-    return torch.ops.aten.gelu_backward(inner, x, approximate="tanh"), grad_up
+    if kind == "silu":  # the product is freed before the next one is made
+        grad_x = torch.ops.aten.silu_backward(grad if up is None else grad * up, x)
+    else:
+        grad_x = torch.ops.aten.gelu_backward(grad if up is None else grad * up, x, approximate="tanh")
+    return grad_x, None if up is None else grad * activated
 
 
 _eager: dict[str, Callable[..., Any]] = {
