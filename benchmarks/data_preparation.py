@@ -28,8 +28,8 @@ from benchmarks.train_vs_trl import PINS
 from common.data.prompts import BUILT_IN, PromptFormat
 from common.data.stored_set import PART_ROWS
 from common.metrics.sentences import split_sentences
-from common.models import resolve_model
-from common.tokenizer import load_tokenizer
+from common.model.models import resolve_model
+from common.model.tokenizer import load_tokenizer
 
 ALLOWED_PEAK = 1.5e9
 TEMPLATE, MAX_LENGTH = "article", 1024

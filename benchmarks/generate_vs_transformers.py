@@ -23,10 +23,10 @@ from benchmarks.record import RESULTS, ROOT, headline, median, write_result
 from benchmarks.scored_summaries import read_examples
 from benchmarks.train_vs_trl import PINS
 from common.engine import GenerationSpec
-from common.models import resolve_model
-from common.preparation import generation_spec
-from common.rundir import open_run, prompt_format
-from common.tokenizer import load_tokenizer
+from common.model.models import resolve_model
+from common.model.tokenizer import load_tokenizer
+from common.run.directory import open_run, prompt_format
+from common.run.preparation import generation_spec
 
 SIDES = ("sumkit", "transformers")
 

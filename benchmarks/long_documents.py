@@ -15,9 +15,9 @@ from pathlib import Path
 
 from benchmarks.record import RESULTS, headline, write_result
 from benchmarks.scored_summaries import line_of, read_examples, row_of, score
-from common.loaded_run import LoadedRun, load_run
 from common.metrics.baselines import lead
-from common.rundir import prompt_format
+from common.run.directory import prompt_format
+from common.run.loaded_run import LoadedRun, load_run
 from common.summarize.long_documents import METHODS
 from common.summarize.summarizer import Summarizer
 from common.summarize.summary import Summary, SummaryOptions

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.record import RESULTS, headline, write_result
-from common.loaded_run import load_run
-from common.prompt_lookup import MOST, PromptLookup
+from common.generation.lookup import MOST, PromptLookup
+from common.run.loaded_run import load_run
 from common.summarize.summarizer import Summarizer
 
 

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common.adapter import read_adapter
 from common.engine import EngineSpec, GenerationSpec, load_engine
+from common.model.adapter import read_adapter
 
 
 def generate(spec: dict[str, Any]) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from typing import Any
 from common.data import stored_set
 from common.data.batching import plan_epoch
 from common.data.prompts import BUILT_IN, PromptFormat
+from common.model.tokenizer import load_tokenizer
 from common.settings import DataSettings
-from common.tokenizer import load_tokenizer
 
 
 def prepare(spec: dict[str, Any]) -> dict[str, Any]:

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.turns import tell, wait_for_turn
-from common.adapter import read_adapter, write_adapter
 from common.budget.probe import sizes
 from common.data.batching import build_step, evaluation_batches, plan_epoch
 from common.data.encode import encode_examples
 from common.data.prompts import PromptFormat
 from common.engine import Engine, EngineSpec, LoraSpec, OptimizerSpec, load_engine
+from common.model.adapter import read_adapter, write_adapter
 from common.types import IGNORED_LABEL, EncodedExample, Example
 
 KINDS = {  # words in the names of kernels and operators, the first that fits

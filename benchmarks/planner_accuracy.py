@@ -25,10 +25,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.record import headline, write_result
-from common.architecture import read_shape
 from common.budget.activations import MemorySettings, MicroBatch
 from common.budget.memory import estimate_memory
 from common.engine import EngineSpec, LoraSpec, load_engine
+from common.model.architecture import read_shape
 from common.types import Batch
 
 ALLOWED_MEDIAN, ALLOWED_UNDER = 0.10, 0.05

@@ -25,9 +25,9 @@ from common.budget.probe import probe
 from common.budget.run_shape import find_run_shape
 from common.budget.time import estimate_time
 from common.budget.workload import find_workload
-from common.preparation import lora_spec
+from common.run.preparation import lora_spec
 from common.settings import DataSettings, ModelSettings, OutputSettings, PromptSettings, RunConfig, TrainingSettings
-from common.training import train_run
+from common.train.training import train_run
 
 ALLOWED_ERROR = 0.15
 

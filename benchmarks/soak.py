@@ -24,7 +24,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import common.training as training
+import common.train.training as training
 from benchmarks.record import headline, write_result
 from common import config as configuration
 from tests.journey.conftest import rows as documents

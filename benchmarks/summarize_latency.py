@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.record import RESULTS, headline, median, time_in_turn, write_result
 from benchmarks.scored_summaries import read_examples
-from common.loaded_run import LoadedRun, load_run
+from common.run.loaded_run import LoadedRun, load_run
 from common.summarize.summarizer import Summarizer
 from common.summarize.summary import SummaryOptions
 

@@ -35,12 +35,12 @@ from benchmarks.random_models import SHAPES, build_random_model, copy_tokenizer
 from benchmarks.record import RESULTS, headline, median, write_result
 from benchmarks.scored_summaries import read_examples
 from benchmarks.train_vs_trl import PINS
-from common.architecture import ModelShape, read_shape
 from common.budget.flops import StepCounter
 from common.data.prompts import BUILT_IN, PromptFormat
 from common.engine import LoraSpec
-from common.models import resolve_model
-from common.tokenizer import load_tokenizer
+from common.model.architecture import ModelShape, read_shape
+from common.model.models import resolve_model
+from common.model.tokenizer import load_tokenizer
 
 PEER_PINS = (*PINS, "bitsandbytes==0.50.2")
 UNSLOTH_PINS = ("unsloth==2026.10.9", "unsloth_zoo==2026.10.9", "trl==1.15.0", "transformers==5.17.0", "psutil==7.2.2")

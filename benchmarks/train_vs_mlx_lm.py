@@ -35,12 +35,12 @@ from benchmarks.peers.torch_device import device_facts
 from benchmarks.random_models import SHAPES, build_random_model, name_rotary_base
 from benchmarks.record import RESULTS, ROOT, headline, median, write_result
 from benchmarks.scored_summaries import read_examples
-from common.adapter import adapted_linears, initial_adapter, lora_a_name, lora_b_name, write_adapter
-from common.architecture import ModelShape, read_shape
 from common.data.prompts import BUILT_IN, PromptFormat
 from common.engine import LoraSpec
-from common.models import resolve_model
-from common.tokenizer import load_tokenizer
+from common.model.adapter import adapted_linears, initial_adapter, lora_a_name, lora_b_name, write_adapter
+from common.model.architecture import ModelShape, read_shape
+from common.model.models import resolve_model
+from common.model.tokenizer import load_tokenizer
 
 PINS = ("mlx[cpu]==0.32.4", "mlx-lm==0.32.2")
 HEAD_SHARE = 0.276  # Qwen2.5-0.5B: 151,936 x 896 of 493.9 M matmul weights

@@ -29,8 +29,8 @@ from benchmarks.peer_environment import SideError, peer_python, peer_versions, r
 from benchmarks.record import RESULTS, ROOT, headline, median, write_result
 from benchmarks.scored_summaries import read_examples
 from common.data.prompts import BUILT_IN, PromptFormat, automatic_template
-from common.models import resolve_model
-from common.tokenizer import load_tokenizer
+from common.model.models import resolve_model
+from common.model.tokenizer import load_tokenizer
 
 PINS = (
     "trl==1.16.0",

@@ -36,8 +36,8 @@ class LoraSpec:
     layers          how many of the last transformer layers get adapters, 0 means all
     rank_stabilised scale by alpha/sqrt(rank) (Kalajdzievski 2023) in place of alpha/rank (Hu et al. 2021)
     dora            train the length of each row of the weights beside its direction (Liu et al. 2024)
-    token_ids       added tokens whose embedding (and head) rows are trained too, as `common.token_rows` says
-    seed            of the initial A matrices, drawn in `common.adapter` so that both engines start alike
+    token_ids       added tokens whose embedding (and head) rows are trained too, as `common.model.token_rows` says
+    seed            of the initial A matrices, drawn in `common.model.adapter` so that both engines start alike
     """
 
     rank: int = 16

@@ -1,6 +1,6 @@
 """Train, then evaluate, then report: one outcome for `sumkit train` and for the demo.
 
-`launch` runs it in a supervised child process (`python -m common.worker`), so that running out of memory, which
+`launch` runs it in a supervised child process (`python -m common.cli.worker`), so that running out of memory, which
 can end a process without an exception, leads to a retry.
 """
 
@@ -19,13 +19,14 @@ from typing import Any, Literal
 from common.budget.run_compute import run_compute, run_compute_text
 from common.evaluation.evaluation_results import score_table
 from common.evaluation.run_evaluation import EvalOptions, NothingHeldOutError, evaluate_run
-from common.loaded_run import load_run
-from common.loop import RunStopped
+from common.process.rank import process_rank
+from common.process.supervise import should_supervise, supervise
 from common.progress import note
-from common.report.safe_text import one_line
+from common.run.loaded_run import load_run
+from common.safe_text import one_line
 from common.settings import RunConfig
-from common.supervise import process_rank, should_supervise, supervise
-from common.training import Finished, default_run_path, train_run
+from common.train.loop import RunStopped
+from common.train.training import Finished, default_run_path, train_run
 
 Style = Literal["text", "json", "demo"]
 
@@ -61,7 +62,7 @@ def launch(
         return run_and_print(config, resume, style, adapt, curve, eval_only, samples)
     wishes = {"adapt": adapt, "curve": curve, "eval_only": eval_only, "samples": samples}
     order = json.dumps({"config": to_dict(config), "resume": resume, "style": style, **wishes})
-    return supervise([sys.executable, "-m", "common.worker", order], path)
+    return supervise([sys.executable, "-m", "common.cli.worker", order], path)
 
 
 def run_and_print(
@@ -76,7 +77,7 @@ def run_and_print(
     """Train and evaluate in this process and print the outcome, with `samples` summaries, on stdout."""
     import click
 
-    from common.demo import before_and_after, next_commands
+    from common.corpus.demo import before_and_after, next_commands
 
     if eval_only:
         outcome = evaluate_only(config)
@@ -133,7 +134,7 @@ def train_curve(config: RunConfig, resume: bool = False, adapt: bool = False) ->
     """Train on nested subsets of growing size and project what more examples would bring."""
     from common.budget.curve_file import read_curves
     from common.budget.curve_report import curve_answers, curve_text
-    from common.learning_curve_run import train_learning_curve
+    from common.train.learning_curve import train_learning_curve
 
     path = Path(config.output.run) if config.output.run else default_run_path(config)
     try:

@@ -9,7 +9,7 @@ import warnings
 from types import TracebackType
 from typing import Any
 
-from common.report.safe_text import visible
+from common.safe_text import visible
 
 LINE_EVERY_SECONDS = 15.0
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"  # tqdm's, with our time that is left

@@ -16,8 +16,8 @@ import torch
 
 from common.engine import EngineSpec, GenerationSpec
 from common.errors import AdapterError, EngineError, ModelError, NonFiniteError
-from common.shared_prompts import join_rows
-from common.token_rows import grown_shape
+from common.generation.shared import join_rows
+from common.model.token_rows import grown_shape
 from common.types import Batch, EvalStats, Generation, StepStats
 from cuda_sum import device, distributed
 from cuda_sum.checkpoint import read_state, save_state

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from common.architecture import ModelShape
-from common.shared_prompts import Beginning
+from common.generation.shared import Beginning
+from common.model.architecture import ModelShape
 from cuda_sum.device import return_freed_memory
 from cuda_sum.functions import causal_attention, gate, gate_backward, joined_attention, rms_norm, rotate
 from cuda_sum.linears import Linears

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from common.errors import EngineError
-from common.shared_prompts import Beginning
+from common.generation.shared import Beginning
 from cuda_sum.attention import blockwise_attention
 
 BLOCK = 1 << 18  # numbers in a block of rows on a CPU, 1 MiB in float32

@@ -16,10 +16,10 @@ import torch
 from torch import nn
 
 from common.engine import GenerationSpec
-from common.prompt_draws import PromptDraws
-from common.prompt_lookup import PromptLookup
-from common.prompt_queue import PromptQueue, group_prompts
-from common.shared_prompts import distinct_prompts, shared_beginning
+from common.generation.draws import PromptDraws
+from common.generation.lookup import PromptLookup
+from common.generation.queue import PromptQueue, group_prompts
+from common.generation.shared import distinct_prompts, shared_beginning
 from common.types import Generation
 from cuda_sum.cache import RowCache
 

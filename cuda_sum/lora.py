@@ -16,10 +16,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from common.adapter import adapted_linears, check_adapter, initial_adapter, lora_a_name, lora_b_name, magnitude_name
-from common.architecture import ModelShape
 from common.engine import LoraSpec
-from common.token_rows import token_row_shapes
+from common.model.adapter import (
+    adapted_linears,
+    check_adapter,
+    initial_adapter,
+    lora_a_name,
+    lora_b_name,
+    magnitude_name,
+)
+from common.model.architecture import ModelShape
+from common.model.token_rows import token_row_shapes
 from cuda_sum.model import dense_weight
 from cuda_sum.token_rows import TokenRows, start_rows
 

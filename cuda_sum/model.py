@@ -12,9 +12,9 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from common.architecture import ModelShape, read_shape
 from common.engine import EngineSpec
 from common.errors import EngineError, ModelError
+from common.model.architecture import ModelShape, read_shape
 
 DROPOUTS = ("attention_dropout", "resid_pdrop", "embd_pdrop", "hidden_dropout")
 HEAD = "lm_head"

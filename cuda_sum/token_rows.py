@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from common.token_rows import EMBEDDING_ROWS, HEAD_ROWS
+from common.model.token_rows import EMBEDDING_ROWS, HEAD_ROWS
 
 
 class TokenRows:

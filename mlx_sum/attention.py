@@ -15,7 +15,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from common.shared_prompts import Beginning
+from common.generation.shared import Beginning
 
 BLOCK = 128  # queries at once; rows that are not longer keep their few scores and use MLX's own attention
 

@@ -14,11 +14,11 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from common.adapter import count_trainable
 from common.engine import EngineSpec, GenerationSpec
 from common.errors import AdapterError, EngineError, ModelError, NonFiniteError
-from common.shared_prompts import Beginning, join_rows
-from common.token_rows import grown_shape
+from common.generation.shared import Beginning, join_rows
+from common.model.adapter import count_trainable
+from common.model.token_rows import grown_shape
 from common.types import Batch, EvalStats, Generation, StepStats
 from mlx_sum import device, distributed
 from mlx_sum.attention import use_own_attention

@@ -13,7 +13,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from common.shared_prompts import Beginning
+from common.generation.shared import Beginning
 from mlx_sum.attention import attend, project_out
 from mlx_sum.loss import target_rows
 from mlx_sum.model import final_norm, is_recomputed, recompute

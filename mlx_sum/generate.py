@@ -15,9 +15,9 @@ from mlx_lm.models.cache import BatchKVCache
 
 from common.engine import GenerationSpec
 from common.errors import EngineError
-from common.prompt_draws import PromptDraws
-from common.prompt_queue import PromptQueue
-from common.shared_prompts import distinct_prompts, shared_beginning
+from common.generation.draws import PromptDraws
+from common.generation.queue import PromptQueue
+from common.generation.shared import distinct_prompts, shared_beginning
 from common.types import Generation
 from mlx_sum.loss import Head
 

@@ -1,4 +1,4 @@
-"""LoRA (Hu et al. 2021) on the exact linear layers that `common.adapter` names, in PEFT's shapes.
+"""LoRA (Hu et al. 2021) on the exact linear layers that `common.model.adapter` names, in PEFT's shapes.
 
 Matrices are kept as PEFT stores them, A (rank, in) and B (out, rank), in float32; nothing is renamed or transposed
 on the way to disk. Knows nothing of losses or optimizers.
@@ -16,10 +16,17 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from common.adapter import adapted_linears, check_adapter, initial_adapter, lora_a_name, lora_b_name, magnitude_name
-from common.architecture import ModelShape
 from common.engine import LoraSpec
-from common.token_rows import token_row_shapes
+from common.model.adapter import (
+    adapted_linears,
+    check_adapter,
+    initial_adapter,
+    lora_a_name,
+    lora_b_name,
+    magnitude_name,
+)
+from common.model.architecture import ModelShape
+from common.model.token_rows import token_row_shapes
 from mlx_sum.functions import lora_product
 from mlx_sum.token_rows import TokenRows, start_rows
 

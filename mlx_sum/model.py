@@ -1,7 +1,7 @@
 """A local Hugging Face model directory as an mlx-lm model, quantized as asked.
 
 mlx-lm reads rotary settings from the top level of `config.json` and silently falls back to defaults, so every
-setting it could miss is written there from `common.architecture` first, and what its models cannot express is
+setting it could miss is written there from `common.model.architecture` first, and what its models cannot express is
 refused. Nothing is downloaded and no code from a model directory is run. Knows no adapters.
 """
 
@@ -19,10 +19,10 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.models import gemma, llama, phi, qwen2, qwen3
 from mlx_lm.utils import load_model as load_mlx_lm
 
-from common.architecture import ModelShape, read_shape
 from common.engine import EngineSpec
 from common.errors import ModelError
-from common.shared_prompts import Beginning
+from common.generation.shared import Beginning
+from common.model.architecture import ModelShape, read_shape
 
 log = logging.getLogger(__name__)
 

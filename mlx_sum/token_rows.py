@@ -14,7 +14,7 @@ import mlx.nn as nn
 import numpy as np
 
 from common.errors import AdapterError
-from common.token_rows import EMBEDDING_ROWS, HEAD_ROWS
+from common.model.token_rows import EMBEDDING_ROWS, HEAD_ROWS
 
 Head = Callable[[mx.array], mx.array]
 

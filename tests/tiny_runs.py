@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from common import config
-from common.adapter import initial_adapter, write_adapter
 from common.data.prompts import find_template
-from common.models import resolve_model
-from common.preparation import lora_spec
-from common.rundir import RunDirectory, write_settings
+from common.model.adapter import initial_adapter, write_adapter
+from common.model.models import resolve_model
+from common.run.directory import RunDirectory, write_settings
+from common.run.preparation import lora_spec
 from tests.tiny_models import build_tiny_model, build_tiny_tokenizer
 
 MAX_LENGTH = 160

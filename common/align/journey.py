@@ -12,12 +12,12 @@ from common.align.run import align_run
 from common.config import to_dict
 from common.evaluation.evaluation_results import score_table
 from common.evaluation.run_evaluation import EvalOptions, NothingHeldOutError, evaluate_run
-from common.loaded_run import load_run
-from common.loop import RunStopped
+from common.process.supervise import should_supervise, supervise
 from common.progress import note
+from common.run.loaded_run import load_run
 from common.settings import RunConfig
-from common.supervise import should_supervise, supervise
-from common.training import Finished
+from common.train.loop import RunStopped
+from common.train.training import Finished
 
 
 def launch(config: RunConfig, resume: bool, as_json: bool) -> int:
@@ -25,7 +25,7 @@ def launch(config: RunConfig, resume: bool, as_json: bool) -> int:
     if not should_supervise():
         return align_and_print(config, resume, as_json)
     order = json.dumps({"config": to_dict(config), "resume": resume, "align": True, "json": as_json})
-    return supervise([sys.executable, "-m", "common.worker", order], Path(config.output.run))
+    return supervise([sys.executable, "-m", "common.cli.worker", order], Path(config.output.run))
 
 
 def align_and_print(config: RunConfig, resume: bool, as_json: bool) -> int:

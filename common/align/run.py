@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.adapter import StoredAdapter, read_adapter, write_adapter
 from common.align.dpo import EncodedPair, Preference, dev_batches, reference_log_probabilities, sequences_of
 from common.align.grpo import GroupRelative, encode_references
 from common.align.pairs import Pair, encode_pairs, mean_words, rated_pairs, read_pairs, sampled_pairs, write_pairs
@@ -21,20 +20,22 @@ from common.config import read_config
 from common.data.batching import build_step
 from common.data.encode import EncodeReport
 from common.data.sources import load_splits
+from common.data.step_plan import StepPlan
 from common.engine import Engine, EngineName, choose_engine, load_engine, refuse_lacking
 from common.errors import CheckpointError, ConfigError, DataError
 from common.files import remove, write_atomically, write_json
-from common.lock import RunLock
-from common.loop import StepPlan, TrainingLoop
-from common.models import resolve_model
-from common.objective import Objective
-from common.preparation import Prepared, engine_spec, fingerprint_of, generation_spec, lora_spec, subset
+from common.model.adapter import StoredAdapter, read_adapter, write_adapter
+from common.model.models import resolve_model
+from common.model.tokenizer import load_tokenizer
+from common.process.signals import SignalCatcher
 from common.progress import note
-from common.rundir import RunDirectory, open_run, prompt_format, write_environment, write_settings
+from common.run.directory import RunDirectory, open_run, prompt_format, write_environment, write_settings
+from common.run.lock import RunLock
+from common.run.preparation import Prepared, engine_spec, fingerprint_of, generation_spec, lora_spec, subset
 from common.settings import RunConfig
-from common.signals import SignalCatcher
-from common.tokenizer import load_tokenizer
-from common.training import Finished, environment_of, find_state, make_hooks, refuse_changes, restore_newest
+from common.train.loop import TrainingLoop
+from common.train.objective import Objective
+from common.train.training import Finished, environment_of, find_state, make_hooks, refuse_changes, restore_newest
 from common.types import Batch, EncodedExample, Example
 
 PAIRS, REFERENCE = "pairs.jsonl", "reference.json"

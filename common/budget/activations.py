@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.adapter import adapted_linears, count_trainable
-from common.architecture import ModelShape
 from common.engine import EngineName, LoraSpec
+from common.model.adapter import adapted_linears, count_trainable
+from common.model.architecture import ModelShape
 
 ATTENTION_BLOCK = 128  # queries whose scores MLX's training attention holds at once
 

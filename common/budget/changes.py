@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from common.architecture import ModelShape
 from common.budget.devices import Device
 from common.budget.fit import peak
 from common.budget.memory import MemoryEstimate
 from common.budget.run_shape import find_run_shape
 from common.budget.workload import Workload
-from common.presets import PRESETS, preset_shape
+from common.model.architecture import ModelShape
+from common.model.presets import PRESETS, preset_shape
 from common.settings import RunConfig
 
 LEAST_MICRO_BATCH = 256

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from common.adapter import count_trainable
-from common.architecture import ModelShape
 from common.budget.flops import FlopCount, StepCounter, full_finetune_flops
 from common.budget.workload import Workload
 from common.engine import LoraSpec
+from common.model.adapter import count_trainable
+from common.model.architecture import ModelShape
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from common.architecture import ModelShape
 from common.budget.activations import MemorySettings, MicroBatch
 from common.budget.devices import Device
 from common.budget.memory import MemoryEstimate, estimate_memory
 from common.budget.run_shape import RunShape
 from common.budget.workload import Workload
-from common.preparation import planned_lora
+from common.model.architecture import ModelShape
+from common.run.preparation import planned_lora
 from common.settings import RunConfig
 
 TOKEN_GRAIN = 64

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-from common.adapter import adapted_linears
-from common.architecture import ModelShape
 from common.engine import LoraSpec
+from common.model.adapter import adapted_linears
+from common.model.architecture import ModelShape
 
 
 @dataclass(frozen=True)

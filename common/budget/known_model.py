@@ -9,10 +9,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.architecture import ModelShape, read_shape, shape_from_config
 from common.errors import ModelError
-from common.models import cache_directory, hub_reachable, named_model
-from common.presets import PRESETS, preset_shape
+from common.model.architecture import ModelShape, read_shape, shape_from_config
+from common.model.models import cache_directory, hub_reachable, named_model
+from common.model.presets import PRESETS, preset_shape
 
 
 @dataclass(frozen=True)

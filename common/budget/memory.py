@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from common.adapter import adapted_linears, count_trainable
-from common.architecture import Linear, ModelShape
 from common.budget.activations import MemorySettings, MicroBatch, mlx_step, torch_step
+from common.model.adapter import adapted_linears, count_trainable
+from common.model.architecture import Linear, ModelShape
 
 MIB = 2**20
 CACHE_STEP = 256  # tokens by which MLX's key/value cache grows

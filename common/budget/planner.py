@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from common.adapter import count_trainable
 from common.budget.activations import MicroBatch
 from common.budget.changes import Change, find_changes, with_settings
 from common.budget.devices import Device, find_device
@@ -23,7 +22,8 @@ from common.budget.units import bytes_text
 from common.budget.workload import Workload, counted_workload, find_workload
 from common.engine import refuse_lacking
 from common.errors import UsageError
-from common.preparation import Prepared, lora_spec, planned_lora
+from common.model.adapter import count_trainable
+from common.run.preparation import Prepared, lora_spec, planned_lora
 from common.settings import RunConfig
 
 # Settings that --auto leaves alone: they decide which model is trained, and on which text.

@@ -18,11 +18,11 @@ from common.budget.flops import StepCounter
 from common.budget.run_shape import joins_rows
 from common.budget.time import Rate, fit_rate, work
 from common.data.batching import build_step
+from common.data.step_plan import StepPlan
 from common.engine import Engine, choose_engine, load_engine
-from common.loop import StepPlan
-from common.preparation import Prepared, engine_spec, lora_spec, prepare
+from common.generation.shared import join_rows
+from common.run.preparation import Prepared, engine_spec, lora_spec, prepare
 from common.settings import RunConfig
-from common.shared_prompts import join_rows
 from common.types import Batch
 
 PROBE_SECONDS = 45.0

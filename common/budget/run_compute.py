@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from common.architecture import ModelShape
 from common.budget.chinchilla import estimates
 from common.budget.flops import StepCounter
 from common.budget.units import scientific, short
 from common.engine import LoraSpec
+from common.model.architecture import ModelShape
 from common.types import IGNORED_LABEL, EncodedExample
 
 

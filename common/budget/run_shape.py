@@ -13,7 +13,7 @@ from common.budget.activations import MicroBatch
 from common.budget.memory import GENERATION_ROWS
 from common.budget.workload import Workload, stand_ins
 from common.data.batching import pad_length, split_by_tokens
-from common.loop import StepPlan
+from common.data.step_plan import StepPlan
 from common.settings import RunConfig
 
 PROBED_EPOCH = 0

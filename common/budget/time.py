@@ -17,7 +17,7 @@ from common.budget.devices import Device
 from common.budget.flops import StepCounter
 from common.budget.run_shape import RunShape
 from common.files import sha256_text, write_json
-from common.models import cache_directory
+from common.model.models import cache_directory
 
 CACHE_FILE = "probes.json"
 FLOAT32_EFFICIENCY = 0.5  # share of a GPU's float32 peak that LoRA training reaches (an estimate)

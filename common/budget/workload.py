@@ -15,12 +15,12 @@ import numpy as np
 
 from common.budget.known_model import KnownModel
 from common.data.words import count_words
+from common.generation.shared import common_beginning
 from common.settings import RunConfig
-from common.shared_prompts import common_beginning
 from common.types import IGNORED_LABEL, EncodedExample, Example
 
 if TYPE_CHECKING:
-    from common.preparation import Prepared
+    from common.run.preparation import Prepared
 
 # English news and dialogue take 1.2 to 1.4 tokens a word with the vocabularies of the presets.
 TOKENS_PER_WORD = 1.35
@@ -106,14 +106,14 @@ def counted_workload(prepared: Prepared) -> Workload:
 
 
 def _counted(config: RunConfig) -> Workload:
-    from common.preparation import prepare
+    from common.run.preparation import prepare
 
     return counted_workload(prepare(config))
 
 
 def _estimated(config: RunConfig, model: KnownModel) -> Workload:
     from common.data.sources import load_splits
-    from common.preparation import subset
+    from common.run.preparation import subset
 
     splits, seed = load_splits(config.data, config.training.seed), config.training.seed
     longest = min(config.prompt.max_length, model.shape.context_tokens)

@@ -66,7 +66,7 @@ def command(start: Path, resume: bool, as_json: bool, **flags: Any) -> int:
 def aligned_settings(start: Path, resume: bool, flags: dict[str, Any]) -> Any:
     """The settings of the aligned run: RUN's (or, resumed, its own), then this command's defaults, then flags."""
     from common import config
-    from common.rundir import RunDirectory, open_run
+    from common.run.directory import RunDirectory, open_run
 
     target = Path(flags.get("run") or start.with_name(f"{start.resolve().name}-aligned"))
     given = config.from_flags({**flags, "run": str(target), "start": str(start)})

@@ -123,7 +123,7 @@ def _finetuning(settings: dict[str, Any], config_file: Path | None) -> tuple[dic
     from common.budget.render import finetune_text
     from common.budget.workload import find_workload
     from common.cli.options import config_from
-    from common.preparation import planned_lora
+    from common.run.preparation import planned_lora
 
     config = config_from(settings, config_file)
     model = find_known_model(config.model.model)

@@ -39,7 +39,7 @@ def command(runs: tuple[Path, ...], measure: str, examples: int, as_json: bool) 
 def comparison_text(compared: RunComparison, measure: str) -> str:
     """Aligned tables and sentences for a terminal."""
     from common.report.formats import ROUGE_METRICS, metric_label, quantity
-    from common.report.safe_text import one_line
+    from common.safe_text import one_line
 
     labels = {name: one_line(name, 40) for name in compared.names}
     width = max(len("setting"), *(len(label) for label in labels.values())) + 2

@@ -24,7 +24,7 @@ def names_and_files(names: Callable[[], Iterable[str]]) -> Any:
 
 
 def _models() -> Iterable[str]:
-    from common.presets import PRESETS
+    from common.model.presets import PRESETS
 
     return PRESETS
 

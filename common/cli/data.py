@@ -74,9 +74,9 @@ def command(path: str, plots: Path | None, as_json: bool, **flags: Any) -> None:
 
 def _prompt_format(config: RunConfig, conversations: bool) -> PromptFormat:
     from common.data.prompts import automatic_template, find_template
-    from common.models import resolve_model
-    from common.rundir import prompt_format
-    from common.tokenizer import load_tokenizer
+    from common.model.models import resolve_model
+    from common.model.tokenizer import load_tokenizer
+    from common.run.directory import prompt_format
 
     model = resolve_model(config.model.model)
     tokenizer = load_tokenizer(model.directory)

@@ -21,7 +21,7 @@ def command(run: Path, engine: str, as_json: bool) -> int:
       sumkit demo
       sumkit demo --run runs/demo-mlx --engine mlx
     """
-    from common.demo import demo_config
+    from common.corpus.demo import demo_config
     from common.journey import launch
 
     return launch(demo_config(run, engine), resume=True, style="json" if as_json else "demo")

@@ -23,7 +23,7 @@ def command(engine: str, as_json: bool) -> int:
       sumkit doctor --engine mlx
       sumkit doctor --json
     """
-    from common.doctor import diagnose
+    from common.doctor.doctor import diagnose
 
     diagnosis = diagnose(engine)
     if as_json:

@@ -72,8 +72,8 @@ def command(
         return
     from common.evaluation.evaluation_results import score_table
     from common.evaluation.run_evaluation import EvalOptions, evaluate_run
-    from common.loaded_run import load_run
     from common.report.write import write_report
+    from common.run.loaded_run import load_run
 
     loaded = load_run(run, engine)
     options = EvalOptions(data, split, limit, multi_reference, base, base_template, beside, bertscore)

@@ -18,7 +18,7 @@ from common.cli.verbosity import add_verbosity
 from common.errors import SumkitError
 from common.nearest import nearest
 from common.progress import settle_libraries
-from common.report.safe_text import visible
+from common.safe_text import visible
 from common.version import VERSION
 
 COMMANDS: dict[str, str] = {

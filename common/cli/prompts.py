@@ -90,7 +90,7 @@ def _score(
 ) -> None:
     from common.cli.options import config_from
     from common.errors import UsageError
-    from common.evaluation.prompt_scores import prompt_table, score_prompts
+    from common.sweep.prompt_scores import prompt_table, score_prompts
 
     if not flags.get("data"):
         raise UsageError("--score needs --data: a directory, a file or a data set name with dev documents")
@@ -99,8 +99,8 @@ def _score(
 
 
 def _tokenizer(model: str) -> Any:
-    from common.models import resolve_model
-    from common.tokenizer import load_tokenizer
+    from common.model.models import resolve_model
+    from common.model.tokenizer import load_tokenizer
 
     return load_tokenizer(resolve_model(model).directory)
 

@@ -29,8 +29,8 @@ def command(run: Path, markdown: bool, open_page: bool, as_json: bool) -> None:
     """
     from common.errors import UsageError
     from common.report.content import gather
-    from common.report.safe_text import one_line
     from common.report.write import write_files
+    from common.safe_text import one_line
     from common.sweep.sweep import DEFINITION
 
     if (run / DEFINITION).is_file():

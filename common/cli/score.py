@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from common.metrics.paired_files import Pairs
+    from common.evaluation.paired_files import Pairs
     from common.metrics.rouge import RougeScores
 
 NAMES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum", "bleu": "BLEU",
@@ -66,7 +66,7 @@ def command(
       sumkit score -p out.csv -r test.csv --json --per-example scores.jsonl
       sumkit score -p out.jsonl -r test.jsonl --bertscore roberta-large
     """
-    from common.metrics.paired_files import read_pairs
+    from common.evaluation.paired_files import read_pairs
     from common.metrics.rouge import rouge_scores
 
     pairs = read_pairs(predictions, references, prediction_column, reference_column)

@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from common.errors import ModelError
-from common.tokenizer import TextTokenizer
+from common.model.tokenizer import TextTokenizer
 from common.types import IGNORED_LABEL, EncodedExample, Message
 
 _MARK = re.compile("\ue000(\\d+)\ue001")  # private-use characters: no template text holds them

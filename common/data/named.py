@@ -116,7 +116,7 @@ def _from_hub(name: str, chosen: HubSet, load_dataset: Any, options: dict[str, s
 @contextmanager
 def _only_the_cache_without_a_hub() -> Iterator[bool]:
     """Whether the Hub can be reached. Where not, its clients look into their caches at once instead of retrying."""
-    from common.models import hub_reachable
+    from common.model.models import hub_reachable
 
     if hub_reachable():
         yield True

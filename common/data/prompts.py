@@ -16,8 +16,8 @@ from typing import Any, Literal
 from common.data.chat import ChatFormat
 from common.errors import ConfigError
 from common.files import write_text
+from common.model.tokenizer import TextTokenizer
 from common.nearest import did_you_mean
-from common.tokenizer import TextTokenizer
 from common.types import Example
 
 FIELD = re.compile(r"\{(document|max_words)\}")

@@ -50,8 +50,8 @@ def earlier_predictions(path: Path, examples: Sequence[Example], engine: str = "
         note(f"{path}: summaries of these documents taken from its predictions.csv")
         return stored
     from common.evaluation.evaluate import generate_predictions
-    from common.loaded_run import load_run
-    from common.preparation import generation_spec
+    from common.run.loaded_run import load_run
+    from common.run.preparation import generation_spec
 
     loaded = load_run(path, engine)
     spec = generation_spec(loaded.config, loaded.prompt_format.eos_ids)

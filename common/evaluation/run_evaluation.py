@@ -25,9 +25,9 @@ from common.evaluation.evaluate import (
 )
 from common.evaluation.evaluation_results import overlap_facts, results_of, with_measures, write_evaluation
 from common.files import disk_error
-from common.loaded_run import LoadedRun
-from common.preparation import generation_spec, subset
 from common.progress import detail, note
+from common.run.loaded_run import LoadedRun
+from common.run.preparation import generation_spec, subset
 from common.settings import RunConfig
 from common.types import Example
 

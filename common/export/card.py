@@ -15,12 +15,12 @@ from common.data.named import find_hub_set
 from common.export.check import Verification
 from common.export.formats import ExportFormat
 from common.export.source import ExportOptions, ExportSource
-from common.presets import find_preset
+from common.model.presets import find_preset
 from common.report.formats import metric_label, read_interval
 from common.report.run_files import RunFiles, mapping, read_run
-from common.report.safe_text import markdown_text
 from common.report.tables import score_table, stop_counts
 from common.report.verdict import judge
+from common.safe_text import markdown_text
 
 # Where a licence is named on the data set's own page.
 DATA_LICENCES = {

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from common.architecture import ModelShape
 from common.errors import ModelError
 from common.export.gguf_tokenizer import GgufVocabulary
 from common.export.merge import MergedWeights
 from common.export.tensor_files import from_float32
+from common.model.architecture import ModelShape
 
 GGUF_NAMES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "phi": "phi2", "gemma": "gemma"}
 ROPE_TYPES = ("linear", "llama3", "yarn")

@@ -15,12 +15,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from common.adapter import StoredAdapter, check_adapter, lora_a_name, lora_b_name, magnitude_name
-from common.architecture import Linear, ModelShape
 from common.errors import ModelError
 from common.export.tensor_files import find_tensors
 from common.export.trained_values import int8_rows, mlx_affine, nf4, unpack_mlx
-from common.token_rows import EMBEDDING, EMBEDDING_ROWS, HEAD, HEAD_ROWS, grown_shape
+from common.model.adapter import StoredAdapter, check_adapter, lora_a_name, lora_b_name, magnitude_name
+from common.model.architecture import Linear, ModelShape
+from common.model.token_rows import EMBEDDING, EMBEDDING_ROWS, HEAD, HEAD_ROWS, grown_shape
 
 _BUFFERS = re.compile(r"rotary_emb\.inv_freq$|\.masked_bias$|attn\.bias$")  # old checkpoints store these constants
 _ROWS = {f"{EMBEDDING}.weight": EMBEDDING_ROWS, f"{HEAD}.weight": HEAD_ROWS}

@@ -14,7 +14,7 @@ from common.export.merge import MergedWeights
 from common.export.prompt_text import jinja_template
 from common.export.source import ExportOptions, ExportSource
 from common.export.tensor_files import STORED_NAMES, PlannedTensor, write_tensors
-from common.token_rows import grown_shape
+from common.model.token_rows import grown_shape
 
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.errors import EngineError
-from common.models import hub_offline
+from common.model.models import hub_offline
 
 
 def push_folder(

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from common.adapter import StoredAdapter, check_adapter, read_adapter
 from common.data.prompts import PromptFormat
 from common.engine import EngineName, choose_engine, installed
 from common.errors import CheckpointError
 from common.export.merge import BaseQuantization, MergedWeights, run_quantization
 from common.export.prompt_text import PromptText, prompt_text
-from common.models import LocalModel, resolve_model
-from common.presets import find_preset
+from common.model.adapter import StoredAdapter, check_adapter, read_adapter
+from common.model.models import LocalModel, resolve_model
+from common.model.presets import find_preset
+from common.model.tokenizer import TextTokenizer, load_tokenizer
 from common.progress import note
-from common.rundir import RunDirectory, open_run, prompt_format
+from common.run.directory import RunDirectory, open_run, prompt_format
 from common.settings import RunConfig
-from common.tokenizer import TextTokenizer, load_tokenizer
 
 
 @dataclass(frozen=True)

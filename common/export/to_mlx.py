@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from common.adapter import PREFIX
 from common.errors import AdapterError, ModelError
 from common.export.answers import Answers, Sample
 from common.export.formats import ExportFormat
 from common.export.run_with_engine import Reference
 from common.export.run_with_mlx_lm import mlx_lm_answers
 from common.export.source import ExportOptions, ExportSource
+from common.model.adapter import PREFIX
 
 _LEAVES = {"lora_A": "lora_a", "lora_B": "lora_b"}
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.adapter import write_adapter
 from common.errors import ModelError
 from common.export.answers import Answers, Sample
 from common.export.formats import ExportFormat
 from common.export.run_with_engine import Reference
 from common.export.run_with_peft import peft_answers
 from common.export.source import ExportOptions, ExportSource
-from common.token_rows import grown_shape
+from common.model.adapter import write_adapter
+from common.model.token_rows import grown_shape
 
 
 def write(source: ExportSource, options: ExportOptions, directory: Path) -> list[str]:

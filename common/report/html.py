@@ -16,7 +16,6 @@ from common.report.drawing import inline_svg
 from common.report.formats import decimal, metric_label, share, signed
 from common.report.plot_style import Plot
 from common.report.run_files import PredictionRow, RunFiles, mapping
-from common.report.safe_text import one_line, visible
 from common.report.samples import score_line
 from common.report.tables import (
     OWN_SECTION,
@@ -32,6 +31,7 @@ from common.report.tables import (
     settings_table,
     stop_table,
 )
+from common.safe_text import one_line, visible
 from common.version import VERSION
 
 if TYPE_CHECKING:

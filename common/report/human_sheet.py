@@ -18,7 +18,7 @@ from pathlib import Path
 from common.errors import DataError
 from common.files import write_text
 from common.report.run_files import PredictionRow, RunFiles, read_run
-from common.report.safe_text import visible
+from common.safe_text import visible
 from common.version import VERSION
 
 CRITERIA: Mapping[str, str] = {

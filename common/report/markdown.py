@@ -8,7 +8,6 @@ from common.report.content import ReportContent
 from common.report.examples import ShownExample
 from common.report.formats import metric_label
 from common.report.html import subtitle
-from common.report.safe_text import markdown_text, one_line
 from common.report.samples import plain, score_line
 from common.report.tables import (
     OWN_SECTION,
@@ -24,6 +23,7 @@ from common.report.tables import (
     settings_table,
     stop_table,
 )
+from common.safe_text import markdown_text, one_line
 
 SHOWN_DOCUMENT_CHARACTERS = 1200
 

@@ -14,8 +14,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from common.data.preferences import append_row, choice_row, rating_row
 from common.errors import SumkitError
-from common.preferences import append_row, choice_row, rating_row
 from common.serve.answers import BadRequestError, answer_for, error_answer, read_body
 from common.serve.limits import Limits
 from common.serve.summaries import Wishes, asked, details, whole_summary

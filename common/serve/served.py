@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError
-from common.loaded_run import LoadedRun, load_run
-from common.rundir import RunDirectory
+from common.run.directory import RunDirectory
+from common.run.loaded_run import LoadedRun, load_run
 from common.serve.worker import Served
 from common.summarize.summarizer import Quantize, Summarizer
 

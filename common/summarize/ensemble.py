@@ -12,19 +12,19 @@ from typing import Literal
 
 import numpy as np
 
-from common.adapter import StoredAdapter, read_adapter
 from common.data.prompts import find_template
 from common.engine import LoraSpec, choose_engine, load_engine
 from common.errors import AdapterError, ConfigError
 from common.metrics.rouge import rouge_scores
-from common.models import resolve_model
-from common.preparation import engine_spec, generation_spec
-from common.rundir import open_run, prompt_format
+from common.model.adapter import StoredAdapter, read_adapter
+from common.model.models import resolve_model
+from common.model.token_rows import EMBEDDING_ROWS, HEAD_ROWS
+from common.model.tokenizer import load_tokenizer
+from common.run.directory import open_run, prompt_format
+from common.run.preparation import engine_spec, generation_spec
 from common.summarize.summarizer import Summarizer
 from common.summarize.summary import Summary, SummaryOptions
 from common.summarize.summary_job import OnDone, OnText
-from common.token_rows import EMBEDDING_ROWS, HEAD_ROWS
-from common.tokenizer import load_tokenizer
 
 Method = Literal["vote", "average"]
 _GAIN = ("rouge1", "rouge2", "rougeL")

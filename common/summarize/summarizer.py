@@ -21,7 +21,7 @@ from common.summarize.summary import Summary, SummaryOptions
 from common.summarize.summary_job import OnDone, OnText, SummaryJob
 
 if TYPE_CHECKING:
-    from common.loaded_run import LoadedRun
+    from common.run.loaded_run import LoadedRun
 
 Quantize = Literal["4bit", "8bit", "none"]
 Origin = tuple[tuple[str, Any], ...]  # arguments of `Summarizer.load` that give this summarizer again
@@ -74,8 +74,8 @@ class Summarizer:
 
     @classmethod
     def _from_run(cls, run: str | Path, engine: str, template: str | None) -> Summarizer:
-        from common.adapter import WEIGHTS_NAME
-        from common.loaded_run import load_run
+        from common.model.adapter import WEIGHTS_NAME
+        from common.run.loaded_run import load_run
 
         loaded = load_run(run, engine)
         fingerprint = sha256_file(loaded.run.adapter / WEIGHTS_NAME)
@@ -85,7 +85,7 @@ class Summarizer:
     @classmethod
     def from_loaded(cls, loaded: LoadedRun, template: str | None = None, origin: Origin | None = None) -> Summarizer:
         """A summarizer over a run that is loaded already."""
-        from common.preparation import generation_spec
+        from common.run.preparation import generation_spec
 
         form = loaded.format_for(template) if template else loaded.prompt_format
         name = loaded.run.path.name or str(loaded.run.path.resolve())
@@ -93,10 +93,10 @@ class Summarizer:
 
     @classmethod
     def _zero_shot(cls, model: str, engine: str, template: str | None, quantize: Quantize) -> Summarizer:
-        from common.models import resolve_model
-        from common.preparation import engine_spec, generation_spec
-        from common.rundir import prompt_format
-        from common.tokenizer import load_tokenizer
+        from common.model.models import resolve_model
+        from common.model.tokenizer import load_tokenizer
+        from common.run.directory import prompt_format
+        from common.run.preparation import engine_spec, generation_spec
 
         settings = RunConfig()
         config = dataclasses.replace(

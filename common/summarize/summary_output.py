@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Literal
 
-from common.report.safe_text import visible
+from common.safe_text import visible
 from common.summarize.summary import Summary
 
 Format = Literal["text", "json", "jsonl", "csv"]

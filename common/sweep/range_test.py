@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 
 from common.data.batching import BoundaryLoss, build_step
+from common.data.step_plan import StepPlan
 from common.engine import choose_engine, load_engine
 from common.errors import DataError, NonFiniteError
 from common.files import write_json
-from common.loop import StepPlan
-from common.preparation import engine_spec, lora_spec, prepare
 from common.progress import Progress, note
 from common.report.plot_style import BASE, INK, TUNED, Plot, new_figure, style
-from common.rundir import environment_facts
+from common.run.directory import environment_facts
+from common.run.preparation import engine_spec, lora_spec, prepare
 from common.settings import RunConfig
 
 LOWEST, HIGHEST = 1e-6, 1e-1

@@ -20,9 +20,9 @@ from typing import Any
 from common import config as configuration
 from common.errors import CheckpointError, ConfigError, SumkitError
 from common.files import write_json, write_text
-from common.lock import RunLock
 from common.progress import note
-from common.rundir import RunDirectory, environment_facts
+from common.run.directory import RunDirectory, environment_facts
+from common.run.lock import RunLock
 from common.settings import RunConfig
 from common.sweep.halving import Round, rounds, total_share
 from common.sweep.ranking import Measure, rank, sentence

@@ -19,10 +19,10 @@ from common.config import to_dict
 from common.engine import Engine
 from common.evaluation.reference_perplexity import example_losses
 from common.files import write_json
-from common.loop import RunStopped, TrainingLoop
-from common.preparation import Prepared, generation_spec
+from common.run.preparation import Prepared, generation_spec
 from common.settings import RunConfig
-from common.training import train_run
+from common.train.loop import RunStopped, TrainingLoop
+from common.train.training import train_run
 
 SCORES = "dev_scores.json"
 ROUGE = ("rouge1", "rouge2", "rougeL")
@@ -51,10 +51,10 @@ Launch = Callable[[RunConfig, float, RougeDocuments], int]
 
 def launch_trial(config: RunConfig, share: float, rouge_documents: RougeDocuments) -> int:
     """Run a trial in a supervised child (out of memory leads to a smaller micro-batch); returns its exit status."""
-    from common.supervise import supervise
+    from common.process.supervise import supervise
 
     order = {"config": to_dict(config), "resume": True, "trial": {"share": share, "rouge_documents": rouge_documents}}
-    return supervise([sys.executable, "-m", "common.worker", json.dumps(order)], Path(config.output.run))
+    return supervise([sys.executable, "-m", "common.cli.worker", json.dumps(order)], Path(config.output.run))
 
 
 def run_trial(config: RunConfig, share: float, rouge_documents: RougeDocuments) -> int:

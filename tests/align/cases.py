@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from common.adapter import write_adapter
 from common.engine import Engine
+from common.model.adapter import write_adapter
 from tests.contract.cases import LORA
 
 

@@ -20,8 +20,8 @@ from common.config import from_flags, resolve
 from common.data.batching import build_step, evaluation_batches
 from common.data.encode import join
 from common.engine import Engine
-from common.loop import Hooks, TrainingLoop
-from common.rundir import RunDirectory
+from common.run.directory import RunDirectory
+from common.train.loop import Hooks, TrainingLoop
 from common.types import TrainState
 from tests.align.cases import Peft
 from tests.contract.cases import ENGINES, LORA, build_exact, largest_difference, random_adapter

@@ -13,14 +13,14 @@ from datasets import Dataset
 from peft import PeftModel, set_peft_model_state_dict
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from common.adapter import write_adapter
 from common.align.grpo import GroupRelative, advantages, encode_references, group_rewards, sampled_sequences
 from common.align.sampling import Samples, sample_summaries
 from common.align.scoring import Reward
 from common.data.batching import build_step
 from common.data.prompts import BUILT_IN, PromptFormat
 from common.engine import Engine, GenerationSpec
-from common.tokenizer import load_tokenizer
+from common.model.adapter import write_adapter
+from common.model.tokenizer import load_tokenizer
 from common.types import Batch, Example, Generation
 from tests.align.cases import Peft
 from tests.contract.cases import ENGINES, LORA, build_exact, largest_difference, random_adapter

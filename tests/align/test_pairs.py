@@ -9,11 +9,11 @@ import pytest
 
 from common.align.pairs import Pair, encode_pairs, rated_pairs, read_pairs, sampled_pairs, write_pairs
 from common.align.scoring import Reward, typical_words
+from common.data.preferences import append_row, choice_row, rating_row
 from common.data.prompts import BUILT_IN, PromptFormat
 from common.engine import GenerationSpec
 from common.errors import DataError
-from common.preferences import append_row, choice_row, rating_row
-from common.tokenizer import load_tokenizer
+from common.model.tokenizer import load_tokenizer
 from common.types import Example, Message
 from tests.contract.cases import build_exact
 from tests.tiny_models import build_tiny_model, build_tiny_tokenizer

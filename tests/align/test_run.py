@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from common.adapter import read_adapter
 from common.align.run import align_run
 from common.cli.align import aligned_settings, command
 from common.config import read_config
+from common.data.preferences import append_row, choice_row
 from common.errors import CheckpointError, ConfigError, DataError
-from common.preferences import append_row, choice_row
-from common.rundir import RunDirectory
+from common.model.adapter import read_adapter
+from common.run.directory import RunDirectory
 from common.settings import RunConfig
-from common.training import train_run
+from common.train.training import train_run
 from tests.contract.cases import ENGINES
 from tests.journey.conftest import rows
 from tests.journey.test_resume import assert_same_run, cut_after

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from common.architecture import ModelShape, read_shape
 from common.budget.flops import StepCounter, full_finetune_flops
 from common.engine import LoraSpec
-from common.presets import preset_shape
+from common.model.architecture import ModelShape, read_shape
+from common.model.presets import preset_shape
 from tests.tiny_models import build_tiny_model
 
 TOKENS, TARGETS = 96, 20

@@ -7,12 +7,12 @@ import dataclasses
 import pytest
 
 from benchmarks.planner_accuracy import Case, build_model, measure
-from common.adapter import count_trainable
-from common.architecture import read_shape
 from common.budget.activations import MemorySettings, MicroBatch
 from common.budget.memory import base_weight_bytes, estimate_memory
 from common.engine import LoraSpec
-from common.presets import preset_shape
+from common.model.adapter import count_trainable
+from common.model.architecture import read_shape
+from common.model.presets import preset_shape
 
 QWEN, PHI = preset_shape("qwen2.5-0.5b"), preset_shape("phi-2")
 ON_GPU = MemorySettings("cuda", "cuda", "4bit", 2, LoraSpec(rank=16))

@@ -18,11 +18,11 @@ from common.budget.probe import sizes
 from common.budget.run_shape import find_run_shape, generation_batch
 from common.budget.workload import Workload, find_workload
 from common.data.batching import build_step
+from common.data.step_plan import StepPlan
 from common.errors import DataError, ModelError, UsageError
-from common.loop import StepPlan
-from common.presets import preset_shape
+from common.generation.shared import common_beginning
+from common.model.presets import preset_shape
 from common.settings import DataSettings, GenerationSettings, ModelSettings, OutputSettings, RunConfig, TrainingSettings
-from common.shared_prompts import common_beginning
 from tests.budget.lengths import encoded
 from tests.tiny_models import build_tiny_model, build_tiny_tokenizer
 
@@ -179,7 +179,7 @@ def test_a_probe_of_another_device_is_refused():
 class TestBeforeTraining:
     @pytest.fixture
     def prepared(self, tmp_path):
-        from common.preparation import prepare
+        from common.run.preparation import prepare
 
         build_tiny_model(tmp_path, "llama")
         build_tiny_tokenizer(tmp_path)

@@ -22,7 +22,7 @@ from common.budget.time import (
 )
 from common.data.batching import evaluation_batches
 from common.engine import LoraSpec
-from common.presets import preset_shape
+from common.model.presets import preset_shape
 from tests.budget.lengths import encoded
 
 QWEN = preset_shape("qwen2.5-0.5b")

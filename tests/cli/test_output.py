@@ -99,7 +99,7 @@ def test_every_command_takes_quiet_and_verbose_and_leaves_the_environment_as_it_
     from common.progress import quiet, verbose
 
     seen = []
-    monkeypatch.setattr("common.doctor.diagnose", lambda engine: seen.append((quiet(), verbose())) or 1 / 0)
+    monkeypatch.setattr("common.doctor.doctor.diagnose", lambda engine: seen.append((quiet(), verbose())) or 1 / 0)
     for flag in ("--quiet", "-v"):
         with pytest.raises(ZeroDivisionError):
             run(group, [flag, "doctor"] if place == "before" else ["doctor", flag])

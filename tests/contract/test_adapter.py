@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.adapter import lora_a_name, lora_b_name, read_adapter, write_adapter
-from common.architecture import read_shape
 from common.engine import Engine, GenerationSpec, LoraSpec
 from common.errors import AdapterError
+from common.model.adapter import lora_a_name, lora_b_name, read_adapter, write_adapter
+from common.model.architecture import read_shape
 from tests.contract.cases import (
     LORA,
     dev_batches,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from common.engine import Engine, GenerationSpec
-from common.shared_prompts import distinct_prompts, shared_beginning
+from common.generation.shared import distinct_prompts, shared_beginning
 from common.types import Generation
 from tests.contract.cases import random_adapter
 from tests.tiny_models import VOCAB_SIZE

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.config import read_config, write_yaml
-from common.loaded_run import load_run
+from common.run.loaded_run import load_run
 from tests.contract.cases import ENGINES
 from tests.tiny_runs import build_tiny_base, build_tiny_run
 

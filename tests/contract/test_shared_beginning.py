@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from common.engine import Engine, GenerationSpec
-from common.shared_prompts import LEAST_SHARED, join_rows
+from common.generation.shared import LEAST_SHARED, join_rows
 from common.types import Batch, EncodedExample
 from tests.contract.cases import (
     LORA,

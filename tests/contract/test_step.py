@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.adapter import initial_adapter
-from common.architecture import read_shape
 from common.data.batching import BoundaryLoss
 from common.engine import Engine, GenerationSpec, LoraSpec, OptimizerSpec
 from common.errors import CheckpointError, EngineError, NonFiniteError
+from common.model.adapter import initial_adapter
+from common.model.architecture import read_shape
 from tests.contract.cases import (
     LORA,
     ModelDir,

@@ -12,7 +12,7 @@ from common.data.chat import ChatFormat
 from common.data.encode import encode_examples
 from common.data.prompts import CONVERSATION, PromptFormat
 from common.errors import ModelError
-from common.tokenizer import TextTokenizer, load_tokenizer
+from common.model.tokenizer import TextTokenizer, load_tokenizer
 from common.types import IGNORED_LABEL, EncodedExample, Example, Message
 from tests.tiny_models import build_tiny_tokenizer
 

@@ -12,8 +12,8 @@ from common.data.encode import encode_examples
 from common.data.prompts import PromptFormat, find_template
 from common.data.sources import load_splits
 from common.data.statistics import describe, describe_split, lengths, recommend
+from common.model.tokenizer import load_tokenizer
 from common.settings import DataSettings
-from common.tokenizer import load_tokenizer
 from common.types import Example
 from tests.tiny_models import build_tiny_tokenizer
 

@@ -17,9 +17,9 @@ from common.data.stored_set import StoredSet, store_training_file
 from common.data.token_store import TokenStore, part_path
 from common.errors import DataError
 from common.files import remove
-from common.preparation import prepare
+from common.model.tokenizer import load_tokenizer
+from common.run.preparation import prepare
 from common.settings import DataSettings, ModelSettings, PromptSettings, RunConfig
-from common.tokenizer import load_tokenizer
 from common.types import EncodedExample, Example
 from tests.tiny_models import build_tiny_tokenizer
 from tests.tiny_runs import build_tiny_base

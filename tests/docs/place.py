@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from common.models import cache_directory
+from common.model.models import cache_directory
 from tests.docs.console import Command, run
 from tests.docs.gated_hub import gated_hub
 from tests.documents.make_files import pdf_bytes

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from common import doctor, doctor_libraries
 from common.cli.main import group, run
-from common.doctor_libraries import check_library, check_pairs, check_versions, judge_mlx, judge_torch, version_key
+from common.doctor import doctor, libraries
+from common.doctor.libraries import check_library, check_pairs, check_versions, judge_mlx, judge_torch, version_key
 
 T4 = {"gpu": "Tesla T4", "cuda": "12.4", "driver": "550.54", "capability": 7.5, "cpu_bf16": False, "bitsandbytes": "ok"}
 NO_GPU = {"gpu": "", "cuda": None, "driver": "", "capability": 0.0, "cpu_bf16": False, "bitsandbytes": "ok"}
@@ -43,11 +43,11 @@ def test_a_t4_is_told_that_bfloat16_is_emulated_whatever_torch_says():
 
 
 def test_a_driver_without_a_gpu_in_torch_is_a_failure_and_no_driver_is_not(monkeypatch):
-    monkeypatch.setattr(doctor_libraries, "_nvidia_driver_present", lambda: True)
+    monkeypatch.setattr(libraries, "_nvidia_driver_present", lambda: True)
     (failure,) = [finding for finding in judge_torch(NO_GPU, {}) if finding.level == "fail"]
     assert "built without CUDA" in failure.detail
     assert "pytorch.org" in failure.remedy
-    monkeypatch.setattr(doctor_libraries, "_nvidia_driver_present", lambda: False)
+    monkeypatch.setattr(libraries, "_nvidia_driver_present", lambda: False)
     assert "fail" not in levels(judge_torch(NO_GPU, {})).values()
 
 
@@ -73,9 +73,9 @@ def test_what_is_installed_by_default_is_what_was_tested():
     wanted = [Requirement(text) for text in project["dependencies"]]
     wanted += [Requirement(text) for extra in ("mlx", "cuda") for text in project["optional-dependencies"][extra]]
     named = {requirement.name for requirement in wanted}
-    assert named >= {*doctor_libraries.OLDEST, *doctor_libraries.NEWEST}
+    assert named >= {*libraries.OLDEST, *libraries.NEWEST}
     for requirement in wanted:
-        oldest, newest = (table.get(requirement.name) for table in (doctor_libraries.OLDEST, doctor_libraries.NEWEST))
+        oldest, newest = (table.get(requirement.name) for table in (libraries.OLDEST, libraries.NEWEST))
         bounds = {bound.operator: bound.version for bound in requirement.specifier}
         assert oldest is None or bounds[">="] == oldest, requirement
         if newest and requirement.name != "mlx":  # held by mlx-lm
@@ -93,11 +93,11 @@ def test_mlx_on_a_plain_cpu_is_slow_and_told_so():
 
 
 def test_a_library_that_crashes_its_process_is_a_finding_not_a_crash(monkeypatch):
-    monkeypatch.setattr(doctor_libraries, "_MLX_PROBE", "import os; os.abort()")
+    monkeypatch.setattr(libraries, "_MLX_PROBE", "import os; os.abort()")
     (finding,) = check_library("mlx", {})
     assert finding.level == "fail"
     assert "does not work" in finding.detail
-    monkeypatch.setattr(doctor_libraries, "_MLX_PROBE", "raise ImportError('libfoo.so is missing')")
+    monkeypatch.setattr(libraries, "_MLX_PROBE", "raise ImportError('libfoo.so is missing')")
     assert "libfoo.so is missing" in check_library("mlx", {})[0].detail
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.adapter import initial_adapter, lora_b_name, write_adapter
-from common.architecture import read_shape
 from common.engine import LoraSpec
+from common.model.adapter import initial_adapter, lora_b_name, write_adapter
+from common.model.architecture import read_shape
 from common.types import IGNORED_LABEL, Batch
 from tests.tiny_models import VOCAB_SIZE
 

@@ -14,8 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import cuda_sum.attention
 import cuda_sum.fast
-from common.adapter import count_trainable, write_adapter
 from common.engine import LoraSpec
+from common.model.adapter import count_trainable, write_adapter
 from cuda_sum.engine import CudaEngine
 from cuda_sum.functions import causal_attention
 from tests.engine_cuda.cases import (

@@ -12,9 +12,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import cuda_sum.fast
-from common.architecture import read_shape
 from common.engine import EngineSpec, OptimizerSpec
 from common.errors import NonFiniteError
+from common.model.architecture import read_shape
 from common.types import Batch
 from cuda_sum.engine import CudaEngine
 from cuda_sum.functions import causal_attention

@@ -14,9 +14,9 @@ from mlx_lm.tuner.trainer import TrainingArgs, train
 from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_lm.utils import load_model
 
-from common.adapter import adapted_linears, lora_a_name, lora_b_name
 from common.data.batching import pad_batch
 from common.engine import OptimizerSpec
+from common.model.adapter import adapted_linears, lora_a_name, lora_b_name
 from common.types import IGNORED_LABEL, EncodedExample
 from mlx_sum.engine import build
 from tests.contract.cases import LORA, ModelDir, exact_spec, largest_difference, random_examples

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.adapter import read_adapter, write_adapter
 from common.engine import EngineSpec, GenerationSpec, LoraSpec
 from common.errors import CheckpointError
+from common.model.adapter import read_adapter, write_adapter
 from common.types import EncodedExample
 from mlx_sum.checkpoint import FILE_NAME
 from mlx_sum.engine import build

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from common.adapter import adapted_linears
 from common.engine import EngineSpec, LoraSpec
+from common.model.adapter import adapted_linears
 from mlx_sum.engine import build
 from mlx_sum.lora import LoraLinear
 from tests.contract.cases import LORA, ModelDir, exact_spec, random_adapter, random_examples, step_batches

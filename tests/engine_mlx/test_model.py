@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from common.architecture import read_shape
 from common.engine import EngineSpec
 from common.errors import EngineError, ModelError
+from common.model.architecture import read_shape
 from mlx_sum.engine import build
 from mlx_sum.model import head_of, load_model, mlx_settings
 from tests.contract.cases import ModelDir, exact_spec, random_adapter, random_examples, step_batches

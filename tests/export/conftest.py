@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.adapter import adapted_linears, initial_adapter, magnitude_name, write_adapter
-from common.architecture import read_shape
 from common.data.prompts import find_template
 from common.engine import LoraSpec
-from common.rundir import RunDirectory, write_settings
+from common.model.adapter import adapted_linears, initial_adapter, magnitude_name, write_adapter
+from common.model.architecture import read_shape
+from common.model.token_rows import token_row_shapes
+from common.model.tokenizer import load_tokenizer
+from common.run.directory import RunDirectory, write_settings
 from common.settings import DataSettings, GenerationSettings, LoraSettings, ModelSettings, PromptSettings, RunConfig
-from common.token_rows import token_row_shapes
-from common.tokenizer import load_tokenizer
 from tests.tiny_models import VOCAB_SIZE, build_tiny_model, build_tiny_tokenizer
 
 MakeRun = Callable[..., Path]

@@ -122,8 +122,8 @@ def test_a_space_has_the_settings_a_space_needs(run: Path) -> None:
 
 
 def test_the_card_of_a_known_base_names_it_with_its_licence(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    from common import presets
     from common.export import card, source
+    from common.model import presets
 
     run = make_run("qwen2")
     known = presets.PRESETS["qwen2.5-0.5b"]

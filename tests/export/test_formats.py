@@ -80,7 +80,7 @@ def test_rows_of_added_tokens_are_in_the_export(make_run: MakeRun, architecture:
     assert_same_as_run(made)
     assert made.verification is not None
     assert made.verification.logits.error < 1e-4
-    from common.tokenizer import load_tokenizer
+    from common.model.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(made.path)
     assert len(tokenizer.encode_markup("<|prompter|><|assistant|>")) == 2

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.adapter import read_adapter, write_adapter
-from common.architecture import read_shape
 from common.engine import LoraSpec
 from common.errors import ModelError
 from common.export.gguf_model import GgufText, write_gguf
 from common.export.gguf_tokenizer import find_splitter, read_vocabulary
 from common.export.llama_cpp import GgufModel, describe_types, quantize, tensor_types
 from common.export.merge import BaseQuantization, MergedWeights
-from common.gguf_import import convert_gguf
+from common.model.adapter import read_adapter, write_adapter
+from common.model.architecture import read_shape
+from common.model.gguf_import import convert_gguf
 from tests.export.conftest import adapter_with_effect
 from tests.tiny_models import ARCHITECTURES, TRAINING_TEXT, VOCAB_SIZE, build_tiny_model, build_tiny_tokenizer
 

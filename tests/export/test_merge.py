@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.adapter import StoredAdapter, read_adapter, write_adapter
-from common.architecture import read_shape
 from common.engine import LoraSpec
 from common.errors import AdapterError, ModelError
 from common.export.merge import BaseQuantization, MergedWeights, run_quantization
 from common.export.trained_values import nf4
+from common.model.adapter import StoredAdapter, read_adapter, write_adapter
+from common.model.architecture import read_shape
 from tests.export.conftest import adapter_with_effect
 from tests.tiny_models import build_tiny_model
 

@@ -12,7 +12,7 @@ from common.data.prompts import BUILT_IN, PromptFormat, Template
 from common.errors import ModelError
 from common.export.prompt_text import PromptText, jinja_template, ollama_template, prompt_text
 from common.export.to_ollama import modelfile
-from common.tokenizer import load_tokenizer
+from common.model.tokenizer import load_tokenizer
 from tests.tiny_models import build_tiny_tokenizer
 
 AWKWARD = PromptText(

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from common.adapter import read_adapter
 from common.errors import CheckpointError
-from common.loaded_run import load_run
-from common.rundir import RunDirectory
-from common.token_rows import EMBEDDING_ROWS
-from common.training import train_run
+from common.model.adapter import read_adapter
+from common.model.token_rows import EMBEDDING_ROWS
+from common.run.directory import RunDirectory
+from common.run.loaded_run import load_run
+from common.train.training import train_run
 from tests.journey.test_resume import assert_same_run, cut_after, engine
 
 __all__ = ["engine"]

@@ -13,7 +13,7 @@ from common.budget import planner
 from common.budget.devices import find_device
 from common.config import read_config
 from common.errors import ConfigError
-from common.training import train_run
+from common.train.training import train_run
 
 ENOUGH_FOR_LITTLE = 702 * 2**20  # the plan asks for 711 MiB, 700 of them for the framework
 

@@ -9,15 +9,15 @@ import signal
 import numpy as np
 import pytest
 
-from common.adapter import read_adapter
-from common.checkpoint import find_checkpoint, load_checkpoint
 from common.cli.train import run as continue_run
 from common.data.prompts import find_template
 from common.errors import CheckpointError
-from common.lock import RunLock
-from common.loop import RunStopped
-from common.rundir import RunDirectory, write_settings
-from common.training import train_run, without_effect
+from common.model.adapter import read_adapter
+from common.run.checkpoint import find_checkpoint, load_checkpoint
+from common.run.directory import RunDirectory, write_settings
+from common.run.lock import RunLock
+from common.train.loop import RunStopped
+from common.train.training import train_run, without_effect
 from tests.journey.conftest import ENGINES
 
 TIMES_AND_MEMORY = {"tokens_per_second", "peak_memory_bytes", "eval_seconds"}
@@ -70,7 +70,7 @@ def test_a_different_seed_gives_a_different_run(tmp_path, tiny_config, engine):
 
 
 def test_a_signal_saves_and_the_run_goes_on_as_if_nothing_had_happened(tmp_path, tiny_config, engine, monkeypatch):
-    import common.training as training
+    import common.train.training as training
 
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     train_run(tiny_config(whole), whole, resume=False, requested_engine=engine)

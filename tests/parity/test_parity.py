@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.adapter import read_adapter, write_adapter
 from common.data.batching import BoundaryLoss
 from common.engine import Engine, EngineName, GenerationSpec, LoraSpec
+from common.model.adapter import read_adapter, write_adapter
 from tests.contract.cases import (
     ENGINES,
     LORA,

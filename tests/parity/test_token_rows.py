@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.adapter import count_trainable, read_adapter, write_adapter
 from common.engine import Engine, EngineName
 from common.errors import AdapterError
-from common.token_rows import EMBEDDING_ROWS, HEAD_ROWS
+from common.model.adapter import count_trainable, read_adapter, write_adapter
+from common.model.token_rows import EMBEDDING_ROWS, HEAD_ROWS
 from common.types import IGNORED_LABEL, EncodedExample
 from tests.contract.cases import (
     ENGINES,

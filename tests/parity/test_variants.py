@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.adapter import count_trainable, magnitude_name, read_adapter, write_adapter
 from common.engine import Engine, EngineName, OptimizerSpec
 from common.errors import AdapterError
 from common.export.merge import BaseQuantization, MergedWeights
+from common.model.adapter import count_trainable, magnitude_name, read_adapter, write_adapter
 from tests.contract.cases import (
     ENGINES,
     LORA,
@@ -233,7 +233,7 @@ def test_neftune_acts_in_training_steps_only(name: EngineName, model_dir: Path) 
 
 
 def test_exports_that_cannot_hold_dora_say_so(model_dir: Path) -> None:
-    from common.adapter import StoredAdapter
+    from common.model.adapter import StoredAdapter
     from common.summarize.ensemble import average_adapters
 
     engine = build_exact("cuda", model_dir, lora=DORA)

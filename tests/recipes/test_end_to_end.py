@@ -7,13 +7,13 @@ import os
 import pytest
 import yaml
 
-from common.adapter import count_trainable, read_adapter
 from common.cli.main import group, run
 from common.config import read_config
-from common.models import resolve_model
-from common.preparation import lora_spec
+from common.model.adapter import count_trainable, read_adapter
+from common.model.models import resolve_model
+from common.model.tokenizer import load_tokenizer
 from common.recipes.catalogue import recipe_settings
-from common.tokenizer import load_tokenizer
+from common.run.preparation import lora_spec
 from tests.recipes.write_ups import write_cnn_dailymail, write_finetome, write_oasst1, write_xsum
 from tests.tiny_models import VOCAB_SIZE, build_tiny_model, build_tiny_tokenizer
 

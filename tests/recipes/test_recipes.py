@@ -2,14 +2,14 @@
 
 import pytest
 
-from common.adapter import count_trainable
 from common.cli.options import config_from
 from common.config import resolve
 from common.data.prompts import find_template
 from common.errors import ConfigError
-from common.preparation import lora_spec
-from common.presets import preset_shape
+from common.model.adapter import count_trainable
+from common.model.presets import preset_shape
 from common.recipes.catalogue import all_recipes, recipe_settings
+from common.run.preparation import lora_spec
 
 NAMES = {"phi2-xsum-t4", "phi2-xsum-nf4", "phi2-oasst1", "llama32-finetome", "qwen-cnndm-mlx"}
 

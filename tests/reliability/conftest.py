@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.adapter import read_adapter
-from common.rundir import RunDirectory
+from common.model.adapter import read_adapter
+from common.run.directory import RunDirectory
 from tests.journey.conftest import tiny_config, tiny_data, tiny_model  # noqa: F401 - fixtures
 
 TIMES_AND_MEMORY = {"tokens_per_second", "peak_memory_bytes", "eval_seconds"}
@@ -50,7 +50,7 @@ def remount(place: Path, options: str) -> None:
 @pytest.fixture
 def at_step(monkeypatch):
     """Have something happen right after the metrics of a step were written."""
-    import common.training as training
+    import common.train.training as training
 
     original = training.make_hooks
 

@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from common import config as configuration
-from common.checkpoint import find_checkpoint
 from common.journey import train_and_evaluate
-from common.rundir import RunDirectory
+from common.run.checkpoint import find_checkpoint
+from common.run.directory import RunDirectory
 from common.settings import RunConfig
 from tests.journey.conftest import rows
 from tests.tiny_models import build_tiny_model, build_tiny_tokenizer
@@ -105,9 +105,9 @@ def fork(action: Callable[[], Any], stderr: Path | None = None) -> int:
 def announce_phases(shared: mmap.mmap) -> None:
     """Have this process write its phase (byte 0) and a count of phases begun (byte 1) to shared memory."""
     import common.journey
-    import common.loop
     import common.report.write
-    import common.training
+    import common.train.loop
+    import common.train.training
 
     def wrap(owner: Any, name: str, phase: str) -> None:
         original = getattr(owner, name)
@@ -121,12 +121,12 @@ def announce_phases(shared: mmap.mmap) -> None:
 
         setattr(owner, name, announced)
 
-    wrap(common.training, "prepare", "data")
-    wrap(common.training, "load_engine", "engine")
-    wrap(common.loop.TrainingLoop, "_step", "step")
-    wrap(common.loop.TrainingLoop, "_evaluate", "dev evaluation")
-    wrap(common.loop.TrainingLoop, "save", "checkpoint")
-    wrap(common.training, "write_atomically", "finish")
+    wrap(common.train.training, "prepare", "data")
+    wrap(common.train.training, "load_engine", "engine")
+    wrap(common.train.loop.TrainingLoop, "_step", "step")
+    wrap(common.train.loop.TrainingLoop, "_evaluate", "dev evaluation")
+    wrap(common.train.loop.TrainingLoop, "save", "checkpoint")
+    wrap(common.train.training, "write_atomically", "finish")
     wrap(common.journey, "evaluate_run", "final evaluation")
     wrap(common.report.write, "write_report", "report")
 

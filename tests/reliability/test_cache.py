@@ -8,7 +8,7 @@ import sys
 import pytest
 
 FILL = """
-from common import models
+from common.model import models
 models.hub_reachable = lambda *arguments: False
 model = models._packaged_smollm2("smollm2-135m")
 print(model.directory, model.shape.parameters)
@@ -30,7 +30,7 @@ def test_two_processes_filling_the_cache_both_end_well(tmp_path):
 
 
 def test_whoever_comes_second_to_a_finished_conversion_uses_it(tmp_path, monkeypatch):
-    from common import gguf_import, models
+    from common.model import gguf_import, models
 
     target = tmp_path / "model"
 
@@ -46,7 +46,7 @@ def test_whoever_comes_second_to_a_finished_conversion_uses_it(tmp_path, monkeyp
 
 
 def test_a_conversion_that_fails_leaves_nothing(tmp_path, monkeypatch):
-    from common import gguf_import, models
+    from common.model import gguf_import, models
 
     def convert(source, directory):
         (directory / "half").write_text("x")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from common.checkpoint import find_checkpoint
 from common.errors import CheckpointError
 from common.files import disk_error, finish_interrupted, write_atomically, write_text
 from common.journey import train_and_evaluate
-from common.training import train_run
+from common.run.checkpoint import find_checkpoint
+from common.train.training import train_run
 from tests.journey.conftest import ENGINES
 from tests.reliability.conftest import assert_same_run, mounted_disk, remount
 

@@ -10,10 +10,10 @@ import threading
 
 import pytest
 
-from common import checkpoint
-from common.checkpoint import find_checkpoint
 from common.errors import CheckpointError
-from common.training import train_run
+from common.run import checkpoint
+from common.run.checkpoint import find_checkpoint
+from common.train.training import train_run
 from tests.reliability.conftest import assert_same_run
 
 DRIVE = r"""

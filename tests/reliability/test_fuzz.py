@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from common.adapter import WEIGHTS_NAME, read_adapter
-from common.checkpoint import MANIFEST, find_checkpoint, load_checkpoint
 from common.cli.main import group, run
 from common.config import read_config, write_yaml
 from common.data.prompts import BUILT_IN, read_template, write_template
 from common.errors import AdapterError, CheckpointError, ConfigError, SumkitError
 from common.files import sha256_file
-from common.models import resolve_model
-from common.rundir import open_run
-from common.training import train_run
+from common.model.adapter import WEIGHTS_NAME, read_adapter
+from common.model.models import resolve_model
+from common.run.checkpoint import MANIFEST, find_checkpoint, load_checkpoint
+from common.run.directory import open_run
+from common.train.training import train_run
 from tests.data.test_hostile_files import mutated
 
 VALUES = (None, True, 0, -1, 1e308, float("nan"), float("inf"), 10**30, "", "x" * 300, "\x1b[31m", "\ud800", [], [1],

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from common.adapter import read_adapter
 from common.journey import train_and_evaluate
-from common.preparation import prepare
+from common.model.adapter import read_adapter
+from common.run.preparation import prepare
 from common.types import IGNORED_LABEL
 from tests.journey.conftest import ENGINES
 from tests.tiny_models import build_tiny_model, build_tiny_tokenizer

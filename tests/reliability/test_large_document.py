@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from common.rundir import RunDirectory
+from common.run.directory import RunDirectory
 from tests.journey.conftest import rows
 
 SENTENCE = "The council closed the old bridge on Monday because the deck had cracked in the storm. "

@@ -11,14 +11,14 @@ import time
 import pytest
 
 from common.errors import CheckpointError
-from common.lock import NAME, RunLock
-from common.rundir import RunDirectory
+from common.run.directory import RunDirectory
+from common.run.lock import NAME, RunLock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from common.lock import RunLock
-from common.rundir import RunDirectory
+from common.run.lock import RunLock
+from common.run.directory import RunDirectory
 with RunLock(RunDirectory(Path(sys.argv[1]))):
     print("held", flush=True)
     time.sleep(600)
@@ -27,8 +27,8 @@ RACE = """
 import sys, time
 from pathlib import Path
 from common.errors import CheckpointError
-from common.lock import RunLock
-from common.rundir import RunDirectory
+from common.run.lock import RunLock
+from common.run.directory import RunDirectory
 while time.time() < float(sys.argv[2]):
     pass
 try:

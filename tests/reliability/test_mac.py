@@ -7,7 +7,7 @@ import time
 import mlx.core as mx
 import pytest
 
-from common import awake
+from common.process import awake
 from mlx_sum import device
 
 

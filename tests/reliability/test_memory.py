@@ -17,9 +17,9 @@ import numpy as np
 import psutil
 import pytest
 
-from common.adapter import read_adapter
-from common.rundir import RunDirectory
-from common.supervise import MOST_RETRIES, OUT_OF_MEMORY_STATUS, is_out_of_memory, memory_reason, supervise
+from common.model.adapter import read_adapter
+from common.process.supervise import MOST_RETRIES, OUT_OF_MEMORY_STATUS, is_out_of_memory, memory_reason, supervise
+from common.run.directory import RunDirectory
 from tests.journey.conftest import ENGINES
 
 METAL = "libc++abi: terminating due to uncaught exception of type std::runtime_error: [METAL] Command buffer execution "
@@ -76,7 +76,7 @@ def test_exceptions_of_both_engines_are_recognised_and_others_are_not():
 CHILD = """
 import os, sys
 sys.path.insert(0, {root!r})
-from common.supervise import retry_request
+from common.process.supervise import retry_request
 if retry_request() < {good}:
     sys.stderr.write("terminate called: std::bad_alloc\\n")
     sys.stderr.flush()

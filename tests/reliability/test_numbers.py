@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from common.checkpoint import find_checkpoint
 from common.errors import NonFiniteError
-from common.rundir import RunDirectory
-from common.training import train_run
+from common.run.checkpoint import find_checkpoint
+from common.run.directory import RunDirectory
+from common.train.training import train_run
 from tests.journey.conftest import ENGINES
 
 

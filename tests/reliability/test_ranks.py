@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.adapter import read_adapter
+from common.model.adapter import read_adapter
 from tests.reliability.conftest import comparable_metrics
 
 

@@ -7,8 +7,8 @@ import pytest
 from common.config import read_config
 from common.errors import CheckpointError
 from common.journey import train_and_evaluate
-from common.rundir import RunDirectory
-from common.training import train_run
+from common.run.directory import RunDirectory
+from common.train.training import train_run
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_damaged_end_marker_is_named(tmp_path, tiny_config):
 
 def test_a_retry_of_the_final_evaluation_has_its_smaller_batches(tmp_path, tiny_config, monkeypatch):
     import common.journey as journey
-    from common.worker import with_smaller_batches
+    from common.cli.worker import with_smaller_batches
 
     run, seen = tmp_path / "run", []
     config = tiny_config(run, engine="cuda", steps=2, quantize="none", generation_batch_tokens=4096)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from common.adapter import CONFIG_NAME, WEIGHTS_NAME, initial_adapter, read_adapter, write_adapter
 from common.engine import LoraSpec
 from common.errors import AdapterError, CheckpointError
-from common.models import resolve_model
-from common.training import train_run
+from common.model.adapter import CONFIG_NAME, WEIGHTS_NAME, initial_adapter, read_adapter, write_adapter
+from common.model.models import resolve_model
+from common.train.training import train_run
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = sorted(path for package in ("common", "cuda_sum", "mlx_sum") for path in (ROOT / package).rglob("*.py"))
@@ -108,11 +108,11 @@ def integers(weights):
 def test_adapters_that_do_not_fit_are_named_before_any_tensor_is_read(
     tmp_path, tiny_model, monkeypatch, change, settings, message
 ):
-    import common.adapter
+    import common.model.adapter
 
     directory = make_adapter(tmp_path / "adapter", tiny_model, change, **settings)
     shape = resolve_model(str(tiny_model)).shape
-    monkeypatch.setattr(common.adapter, "_read_weights", lambda path: pytest.fail("a tensor was read"))
+    monkeypatch.setattr(common.model.adapter, "_read_weights", lambda path: pytest.fail("a tensor was read"))
     with pytest.raises(AdapterError, match=message):
         read_adapter(directory, shape)
 
@@ -155,8 +155,8 @@ def test_a_run_whose_files_link_elsewhere_is_not_written_through(tmp_path, tiny_
 
 
 def test_a_manifest_that_points_outside_is_refused(tmp_path, tiny_config):
-    from common.checkpoint import load_checkpoint
     from common.files import sha256_file
+    from common.run.checkpoint import load_checkpoint
 
     run = tmp_path / "run"
     train_run(tiny_config(run, steps=2, quantize="none"), run, resume=False, requested_engine="cuda")

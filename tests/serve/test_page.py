@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from common.preferences import Preference, read_preferences
+from common.data.preferences import Preference, read_preferences
 from common.serve.limits import Limits
 from tests.documents.make_files import pdf_bytes
 from tests.serve.conftest import Running, Start, wait_until

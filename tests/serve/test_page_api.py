@@ -7,8 +7,8 @@ import json
 import httpx
 import pytest
 
+from common.data.preferences import Preference, append_row, choice_row, rating_row, read_preferences
 from common.errors import DataError
-from common.preferences import Preference, append_row, choice_row, rating_row, read_preferences
 from tests.documents.make_files import docx_bytes, pdf_bytes
 from tests.serve.conftest import Running, Start
 from tests.serve.echo import Echo

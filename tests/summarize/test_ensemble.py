@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.adapter import lora_a_name, lora_b_name, read_adapter
 from common.errors import AdapterError, ConfigError
+from common.model.adapter import lora_a_name, lora_b_name, read_adapter
 from common.summarize.ensemble import VotingSummarizer, average_adapters, elect, load_ensemble, vote
 from common.summarize.summarizer import Summarizer
 from common.summarize.summary import Summary, SummaryOptions

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from common.architecture import read_shape
 from common.errors import CheckpointError, ConfigError, DataError
 from common.evaluation.evaluate import generate_predictions
+from common.model.architecture import read_shape
 from common.summarize.summarizer import Summarizer
 from common.summarize.summary import Summary, SummaryOptions
 from common.types import Example

@@ -10,7 +10,7 @@ import pytest
 
 from common.config import read_config, to_dict
 from common.errors import CheckpointError
-from common.rundir import RunDirectory
+from common.run.directory import RunDirectory
 from common.sweep.space import grid_trials, parse_varied
 from common.sweep.sweep import SweepFailedError, SweepPlan, SweepStopped, run_sweep, stored_plan, trial_config
 from common.sweep.trial import read_scores, run_trial

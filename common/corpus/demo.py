@@ -1,0 +1,67 @@
+"""The whole journey on the embedded corpus with a small real model: settings, and what is said at the end."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from common.safe_text import visible
+from common.settings import (
+    DataSettings,
+    EvaluationSettings,
+    GenerationSettings,
+    ModelSettings,
+    OutputSettings,
+    PromptSettings,
+    RunConfig,
+    TrainingSettings,
+)
+
+RUN = Path("runs/demo")
+
+
+def demo_config(run: Path = RUN, engine: str = "auto") -> RunConfig:
+    """SmolLM2-135M, unquantized (it is small enough everywhere), on 180 documents; a few minutes on two cores."""
+    return RunConfig(
+        data=DataSettings(data="demo", limit_dev=0),
+        prompt=PromptSettings(max_length=512),
+        model=ModelSettings(model="smollm2-135m", quantize="none"),
+        training=TrainingSettings(epochs=1, learning_rate=2e-3, batch_size=8),
+        evaluation=EvaluationSettings(eval_every=12),
+        generation=GenerationSettings(max_new_tokens=64),
+        # Of all templates the untuned model is best under `chat` (docs/log.md); choosing again would take minutes.
+        output=OutputSettings(run=str(run), test_limit=0, base_template="chat", engine=engine),  # type: ignore[arg-type]
+    )
+
+
+def before_and_after(run: Path, count: int = 3) -> str:
+    """The shortest documents of the test set with their untuned, tuned and human summaries."""
+    tuned, base = _rows(run / "predictions.csv"), _rows(run / "predictions-base.csv")
+    chosen = sorted(tuned, key=lambda row_id: len(tuned[row_id]["document"]))[:count]
+    parts = []
+    for row_id in chosen:
+        row = tuned[row_id]
+        parts.append(
+            f"--- {row_id}\n{row['document']}\n\n"
+            f"  untuned: {base[row_id]['prediction']}\n"
+            f"  tuned:   {row['prediction']}\n"
+            f"  human:   {row['reference']}"
+        )
+    return visible("\n\n".join(parts))
+
+
+def _rows(path: Path) -> dict[str, dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row["id"]: row for row in csv.DictReader(file)}
+
+
+def next_commands(run: Path) -> str:
+    """Three commands to type after the demo."""
+    return "\n".join(
+        (
+            "Next:",
+            "  sumkit data YOUR_DATA                      look at your documents first (JSONL, CSV, Parquet)",
+            "  sumkit train --data YOUR_DATA --run runs/mine",
+            f"  sumkit eval {run} --data YOUR_DATA         how the demo's model does on them",
+        )
+    )

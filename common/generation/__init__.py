@@ -1,0 +1,1 @@
+"""The order and the bookkeeping of generated texts, shared by both engines."""

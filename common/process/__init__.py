@@ -1,0 +1,1 @@
+"""The processes that do the work: supervised child, rank, signals, sleep."""

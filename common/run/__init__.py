@@ -1,0 +1,1 @@
+"""A run on disk: its directory, lock, checkpoints, and what is prepared for it."""

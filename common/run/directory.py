@@ -1,0 +1,196 @@
+"""A run directory: its files, its lock, and what it takes to use a run again.
+
+Formats are those that other tools read (config.yaml, environment.json, metrics.jsonl, adapter/, …). Knows nothing
+of training itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common import config as configuration
+from common.data.prompts import PromptFormat, Template, read_template, write_template
+from common.errors import CheckpointError, ConfigError
+from common.files import disk_error, sync_tree, write_json, write_text
+from common.model.tokenizer import TextTokenizer
+from common.settings import RunConfig
+from common.version import VERSION
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths of a run. Creating the object touches nothing."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def template(self) -> Path:
+        return self.path / "template.yaml"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def adapter(self) -> Path:
+        return self.path / "adapter"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions.csv"
+
+    @property
+    def finished_marker(self) -> Path:
+        """Written when training has ended and adapter/ holds the chosen adapter."""
+        return self.path / "finished.json"
+
+    @property
+    def previews(self) -> Path:
+        return self.path / "previews.jsonl"
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Append one object to metrics.jsonl. Raises CheckpointError when the disk refuses."""
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row, allow_nan=False) + "\n")
+        except OSError as error:
+            raise disk_error(self.metrics, error) from None
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Every complete row of metrics.jsonl; a last line that a crash cut short is left out."""
+        return _json_rows(self.metrics)
+
+    def sync_metrics(self) -> None:
+        """Flush metrics.jsonl to the disk, so that no checkpoint is newer than the rows up to it."""
+        if self.metrics.is_file():
+            try:
+                sync_tree(self.metrics)
+            except OSError as error:
+                raise disk_error(self.metrics, error) from None
+
+    def drop_rows_after(self, step: int) -> None:
+        """Remove rows of metrics.jsonl and previews.jsonl past a restored step, so that they are not there twice."""
+        for path in (self.metrics, self.previews):
+            if path.is_file():
+                rows = [row for row in _json_rows(path) if row.get("step", 0) <= step]
+                write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def refuse_links_out(self) -> None:
+        """Raise CheckpointError where an entry is a symbolic link to outside: writing would follow it there."""
+        if not self.path.is_dir():
+            return
+        home = self.path.resolve()
+        for entry in sorted(self.path.iterdir()):
+            if entry.is_symlink() and not entry.resolve().is_relative_to(home):
+                raise CheckpointError(
+                    f"{entry} is a link to {os.readlink(entry)}, outside the run directory, and would be written "
+                    "through; replace it by what it points to"
+                )
+
+
+def _json_rows(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
+def write_settings(run: RunDirectory, config: RunConfig, template: Template) -> None:
+    """Write config.yaml and template.yaml."""
+    configuration.write_yaml(config, run.config)
+    write_template(template, run.template)
+
+
+def write_environment(run: RunDirectory, facts: Mapping[str, Any]) -> None:
+    """Write environment.json: versions, machine and git commit, and `facts` from the caller (engine, data)."""
+    write_json(run.environment, {**environment_facts(), **facts})
+
+
+def environment_facts() -> dict[str, Any]:
+    """Versions of what matters, the machine, and the git commit if the code runs from a checkout."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    packages = ("numpy", "torch", "transformers", "peft", "bitsandbytes", "mlx", "mlx-lm", "tokenizers", "rouge-score")
+    versions = {"sumkit": VERSION, "python": platform.python_version()}
+    for package in packages:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {
+        "versions": versions,
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu_count": os.cpu_count(),
+        "commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None
+
+
+def open_run(path: str | Path) -> tuple[RunDirectory, RunConfig, Template]:
+    """An existing run with its settings and template. Raises CheckpointError or ConfigError."""
+    run = RunDirectory(Path(path))
+    if not run.config.is_file():
+        raise CheckpointError(f"{run.path} is not a run directory (no config.yaml); `sumkit train` makes one")
+    config = configuration.read_config(run.config)
+    if not run.template.is_file():
+        raise ConfigError(f"{run.template} is missing; the run cannot be used without its prompt template")
+    return run, config, read_template(run.template)
+
+
+def prompt_format(
+    config: RunConfig, template: Template, tokenizer: TextTokenizer, context_tokens: int = 0
+) -> PromptFormat:
+    """The run's prompt, the same for training and every later use. Lengths are bounded by the model's context."""
+    prompt = config.prompt
+    max_length = min(prompt.max_length, context_tokens) if context_tokens else prompt.max_length
+    return PromptFormat(
+        template,
+        tokenizer,
+        max_length=max_length,
+        max_document_tokens=prompt.max_document_tokens,
+        max_summary_tokens=prompt.max_summary_tokens,
+        max_words=prompt.max_words,
+        truncation=prompt.truncation,
+        model_name=config.model.model,
+        context_tokens=context_tokens,
+    )
