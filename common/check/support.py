@@ -1,0 +1,62 @@
+"""What a checker says about a summary, and what a checker is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A passage [start, end) of the document, in code points, and how far it supports the sentence, in [0, 1]."""
+
+    start: int
+    end: int
+    support: float
+
+
+@dataclass(frozen=True)
+class SentenceSupport:
+    """A sentence [start, end) of the summary, its support in [0, 1], and its best passages, the best first."""
+
+    start: int
+    end: int
+    support: float
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A summary's sentences in order. An empty summary has none, and no support: it states nothing."""
+
+    sentences: tuple[SentenceSupport, ...]
+
+    @property
+    def support(self) -> float:
+        """That of the least supported sentence."""
+        return min((sentence.support for sentence in self.sentences), default=0.0)
+
+
+@dataclass(frozen=True)
+class DocumentSummary:
+    """What is checked: a summary against the document that it is about."""
+
+    document: str
+    summary: str
+
+
+class Checker(Protocol):
+    """Anything that rates summaries against their documents. `name` is what results and reports call it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def default_threshold(self) -> float:
+        """The support from which a summary counts as supported where no calibration was made."""
+        ...
+
+    def check(self, items: Sequence[DocumentSummary]) -> list[Checked]:
+        """One result for each item, in order. Shows progress where it takes long."""
+        ...
