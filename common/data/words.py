@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import re
 
-_UNSPACED = re.compile(
-    "[\u0e01-\u0e30\u0e40-\u0e46\u0e81-\u0eb0\u1000-\u102a\u1780-\u17b3"
-    "\u3041-\u3096\u30a1-\u30fa\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
-)
+from common.text.scripts import unspaced_character
+
 _WORD = re.compile(r"\w+")
 
 
 def spaced(text: str) -> str:
     """The text with a space around every character of a script that has none between words."""
-    return text if text.isascii() else _UNSPACED.sub(r" \g<0> ", text)
+    return text if text.isascii() else unspaced_character().sub(r" \g<0> ", text)
 
 
 def count_words(text: str) -> int:

@@ -14,17 +14,14 @@ from functools import cache
 from itertools import count
 from typing import Literal
 
+from common.text.scripts import UNSPACED, marks, unspaced_character
+
 TokenizerName = Literal["rouge-score", "unicode"]
 
 # English news has under 0.02 % letters outside ASCII (names), German about 1.5 %, French about 4 %.
 UNICODE_LETTER_SHARE = 0.01
 
 _LATIN_WORD = re.compile("[a-z0-9]+")
-# Scripts written without spaces: Han, kana, Thai, Lao, Myanmar, Khmer. Each character (with its marks) is a word.
-_UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u309f\u30a1-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
-    "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
-)
 _INVISIBLES = "\u00ad\u200b-\u200d\u2060\ufeff"
 _INVISIBLE = re.compile(f"[{_INVISIBLES}]")
 
@@ -114,10 +111,5 @@ def porter_stem() -> Callable[[str], str]:
 
 @cache
 def _unicode_word() -> re.Pattern[str]:
-    marks = "".join(chr(c) for c in (*range(0x300, 0x20000), *range(0xE0100, 0xE01F0)) if _is_mark(c))
-    unspaced = f"[{_UNSPACED}]"
-    return re.compile(f"{unspaced}[{marks}]*|(?!{unspaced})[^\\W_](?:(?!{unspaced})[^\\W_]|[{marks}{_INVISIBLES}])*")
-
-
-def _is_mark(codepoint: int) -> bool:
-    return unicodedata.category(chr(codepoint)) in ("Mn", "Mc")
+    letter = f"(?![{UNSPACED}])[^\\W_]"
+    return re.compile(f"{unspaced_character().pattern}|{letter}(?:{letter}|[{marks()}{_INVISIBLES}])*")

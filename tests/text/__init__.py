@@ -1,0 +1,1 @@
+"""Names, amounts, tables and scripts."""
