@@ -19,6 +19,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from common.errors import EngineError
+from common.process.threads import let_waiting_threads_sleep
 from common.types import Batch, DeviceInfo, EvalStats, Generation, StepStats
 
 EngineName = Literal["mlx", "cuda"]
@@ -230,5 +231,6 @@ def _automatic_choice() -> tuple[EngineName, str]:
 
 def load_engine(name: EngineName, spec: EngineSpec) -> Engine:
     """Import the engine's package and build it. Raises ModelError, AdapterError or EngineError."""
+    let_waiting_threads_sleep()
     engine: Engine = importlib.import_module(f"{PACKAGES[name]}.engine").build(spec)
     return engine

@@ -17,6 +17,7 @@ import click
 from common.cli.verbosity import add_verbosity
 from common.errors import SumkitError
 from common.nearest import nearest
+from common.process.threads import let_waiting_threads_sleep
 from common.progress import settle_libraries
 from common.safe_text import visible
 from common.version import VERSION
@@ -92,6 +93,7 @@ add_verbosity(group)
 def run(command: click.Command, arguments: Sequence[str] | None = None, prog_name: str = "sumkit") -> int:
     """Run a click command and return the exit status; expected failures are printed without a traceback."""
     settle_libraries()
+    let_waiting_threads_sleep()
     color = False if os.environ.get("NO_COLOR") else None  # None: colours on a terminal only
     try:
         given = list(arguments) if arguments is not None else None

@@ -15,6 +15,7 @@ from typing import Any
 
 from common.errors import ConfigError, ModelError
 from common.files import sha256_text
+from common.process.threads import let_waiting_threads_sleep
 
 TEMPLATE_DATE = "26 Jul 2024"  # for templates that show one (Llama 3): a prompt must not depend on the day it is made
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -175,6 +176,7 @@ def load_tokenizer(directory: Path, added_tokens: str = "") -> TextTokenizer:
 
     Raises ModelError when it is missing or damaged, ConfigError for a token that it has already.
     """
+    let_waiting_threads_sleep()  # transformers loads torch
     from transformers import AutoTokenizer
 
     try:

@@ -25,6 +25,7 @@ from common.files import disk_error
 from common.process.awake import keep_awake
 from common.process.child_stderr import ChildStderr
 from common.process.rank import under_launcher
+from common.process.threads import waiting_settings
 from common.progress import note
 
 MOST_RETRIES = 3
@@ -112,7 +113,7 @@ def die_with_parent() -> None:
 
 def _run_child(command: Sequence[str], attempt: int) -> tuple[int, str]:
     """Exit status of one child, and the end of what it wrote to standard error (which is shown as it comes)."""
-    environment = {**os.environ, _PARENT: str(os.getpid()), _REQUEST: str(attempt)}
+    environment = {**os.environ, **waiting_settings(os.environ), _PARENT: str(os.getpid()), _REQUEST: str(attempt)}
     stderr = ChildStderr()
     # In a process group of its own the child gets a Ctrl-C once, from us, wherever it was typed or sent to.
     child: subprocess.Popen[bytes] = subprocess.Popen(
