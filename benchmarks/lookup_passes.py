@@ -8,13 +8,13 @@ Each run's predictions.csv is gone through as `cuda_sum.generate` would: a guess
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 from typing import Any
 
 from benchmarks.record import RESULTS, headline, write_result
 from common.generation.lookup import MOST, PromptLookup
 from common.run.loaded_run import load_run
+from common.run.predictions import read_predictions
 from common.summarize.summarizer import Summarizer
 
 
@@ -43,11 +43,11 @@ def main() -> None:
 def count(directory: Path, limit: int) -> dict[str, Any]:
     """Passes, tokens (the stop token included) and rows of passes over a run's first `limit` summaries."""
     loaded = load_run(directory, "cuda")
-    with (directory / "predictions.csv").open(encoding="utf-8", newline="") as file:
-        written = [row for row in csv.DictReader(file) if row["stop_reason"] == "eos"][:limit]
+    rows, _ = read_predictions(loaded.run.predictions)
+    written = [row for row in rows if row.stop_reason == "eos"][:limit]
     room = Summarizer.from_loaded(loaded).spec.max_new_tokens
-    prompts = loaded.prompt_format.prompts([row["document"] for row in written], room)
-    texts = loaded.tokenizer.encode_texts([row["prediction"] for row in written])
+    prompts = loaded.prompt_format.prompts([row.document for row in written], room)
+    texts = loaded.tokenizer.encode_texts([row.prediction for row in written])
     passes = tokens = fed = 0
     for prompt, text in zip(prompts, texts, strict=True):
         summary = [*map(int, text), loaded.tokenizer.eos_id]

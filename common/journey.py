@@ -6,10 +6,8 @@ can end a process without an exception, leads to a retry.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import gc
-import itertools
 import json
 import sys
 from dataclasses import dataclass, field
@@ -22,7 +20,9 @@ from common.evaluation.run_evaluation import EvalOptions, NothingHeldOutError, e
 from common.process.rank import process_rank
 from common.process.supervise import should_supervise, supervise
 from common.progress import note
+from common.run.directory import RunDirectory
 from common.run.loaded_run import load_run
+from common.run.predictions import read_predictions
 from common.safe_text import one_line
 from common.settings import RunConfig
 from common.train.loop import RunStopped
@@ -117,7 +117,7 @@ def train_and_evaluate(config: RunConfig, resume: bool = False, adapt: bool = Fa
     if compute:
         lines.append(run_compute_text(compute))
     if results:
-        lines = [score_table(results), *lines, f"report: {path / 'report.html'}"]
+        lines = [score_table(results), *lines, f"report: {RunDirectory(path).report}"]
     summary = {
         "run": str(path),
         "steps": state.step,
@@ -169,20 +169,19 @@ def evaluate_only(config: RunConfig) -> Outcome:
 
     write_report(path)
     summary = {"run": str(path), "trained_now": False, "results": results}
-    return Outcome(0, "\n".join([score_table(results), f"report: {path / 'report.html'}"]), summary)
+    return Outcome(0, "\n".join([score_table(results), f"report: {RunDirectory(path).report}"]), summary)
 
 
 def with_samples(outcome: Outcome, count: int) -> Outcome:
     """The outcome with the first `count` scored documents, their references and summaries."""
-    file = Path(outcome.summary["run"]) / "predictions.csv"
+    file = RunDirectory(Path(outcome.summary["run"])).predictions
     if not file.is_file():
         note("no samples: the run was not scored")
         return outcome
-    with file.open(newline="", encoding="utf-8") as rows:
-        samples = [
-            {name: row[name] for name in ("id", "document", "reference", "prediction", "stop_reason")}
-            for row in itertools.islice(csv.DictReader(rows), count)
-        ]
+    samples = [
+        {name: getattr(row, name) for name in ("id", "document", "reference", "prediction", "stop_reason")}
+        for row in read_predictions(file)[0][:count]
+    ]
     shown = [
         f"[{one_line(row['id'], 60)}] {one_line(row['document'], 200)}\n"
         f"  reference: {one_line(row['reference'], 400)}\n"
@@ -200,7 +199,7 @@ def _results(config: RunConfig, finished: Finished) -> dict[str, Any] | None:
 
     if not finished.trained_now and run.results.is_file():
         stored: dict[str, Any] = json.loads(run.results.read_text(encoding="utf-8"))
-        if not (run.path / "report.html").is_file():  # the process ended between the two
+        if not run.report.is_file():  # the process ended between the two
             write_report(run.path)
         return stored
     results = None

@@ -14,6 +14,7 @@ from common.evaluation.evaluation_results import score_table
 from common.evaluation.run_evaluation import EvalOptions, NothingHeldOutError, evaluate_run
 from common.process.supervise import should_supervise, supervise
 from common.progress import note
+from common.run.directory import RunDirectory
 from common.run.loaded_run import load_run
 from common.settings import RunConfig
 from common.train.loop import RunStopped
@@ -46,7 +47,7 @@ def align_and_print(config: RunConfig, resume: bool, as_json: bool) -> int:
         return 0
     lines = [f"run directory: {path}", f"steps: {finished.state.step}, training time {finished.state.seconds:.0f} s"]
     if results:
-        lines = [score_table(results), *lines, f"report: {path / 'report.html'}"]
+        lines = [score_table(results), *lines, f"report: {RunDirectory(path).report}"]
     click.echo("\n".join(lines))
     return 0
 

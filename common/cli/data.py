@@ -88,7 +88,7 @@ def _prompt_format(config: RunConfig, conversations: bool) -> PromptFormat:
 
 
 def _write_plots(statistics: dict[str, SplitStatistics], directory: Path) -> list[Path]:
-    from common.data.plots import write_plots
+    from common.report.data_set_plots import write_plots
 
     return write_plots(statistics, directory)
 

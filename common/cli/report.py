@@ -30,13 +30,14 @@ def command(run: Path, markdown: bool, open_page: bool, as_json: bool) -> None:
     from common.errors import UsageError
     from common.report.content import gather
     from common.report.write import write_files
+    from common.run.directory import RunDirectory
     from common.safe_text import one_line
     from common.sweep.sweep import DEFINITION
 
     if (run / DEFINITION).is_file():
         raise UsageError(
-            f"{run} is a sweep: its table is in {run / 'results.json'}, its plot in {run / 'plots'}; a report is made "
-            f"of one of its runs, in {run / 'trials'}"
+            f"{run} is a sweep: its table is in {RunDirectory(run).results}, its plot in {run / 'plots'}; a report is "
+            f"made of one of its runs, in {run / 'trials'}"
         )
     content = gather(run)
     written = write_files(content, markdown)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
+from common.run.directory import RunDirectory
+from common.run.predictions import read_predictions
 from common.safe_text import visible
 from common.settings import (
     DataSettings,
@@ -36,23 +37,17 @@ def demo_config(run: Path = RUN, engine: str = "auto") -> RunConfig:
 
 def before_and_after(run: Path, count: int = 3) -> str:
     """The shortest documents of the test set with their untuned, tuned and human summaries."""
-    tuned, base = _rows(run / "predictions.csv"), _rows(run / "predictions-base.csv")
-    chosen = sorted(tuned, key=lambda row_id: len(tuned[row_id]["document"]))[:count]
-    parts = []
-    for row_id in chosen:
-        row = tuned[row_id]
-        parts.append(
-            f"--- {row_id}\n{row['document']}\n\n"
-            f"  untuned: {base[row_id]['prediction']}\n"
-            f"  tuned:   {row['prediction']}\n"
-            f"  human:   {row['reference']}"
-        )
+    files = RunDirectory(run)
+    tuned, _ = read_predictions(files.predictions)
+    base = {row.key: row.prediction for row in read_predictions(files.predictions_of("base"))[0]}
+    parts = [
+        f"--- {row.id}\n{row.document}\n\n"
+        f"  untuned:    {base[row.key]}\n"
+        f"  fine-tuned: {row.prediction}\n"
+        f"  human:      {row.reference}"
+        for row in sorted(tuned, key=lambda row: len(row.document))[:count]
+    ]
     return visible("\n\n".join(parts))
-
-
-def _rows(path: Path) -> dict[str, dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return {row["id"]: row for row in csv.DictReader(file)}
 
 
 def next_commands(run: Path) -> str:

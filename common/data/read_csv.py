@@ -35,7 +35,7 @@ def read_csv(path: Path, delimiter: str = "") -> Table:
     named = _SEPARATOR.fullmatch(lines[0])
     if named is not None and len(lines) == 1:
         return table
-    with _large_fields():
+    with large_fields():
         separator = delimiter or (named.group(1) if named else _find_delimiter(lines))
         rows = _rows(lines, separator, table, start=1 if named else 0)
         header = next(rows, None)
@@ -108,7 +108,7 @@ def _encoding_problem(text: str) -> str:
 
 
 @contextmanager
-def _large_fields() -> Iterator[None]:
+def large_fields() -> Iterator[None]:
     """Lift the csv module's limit of 128 KiB a field, which is process-wide, for one file."""
     before = csv.field_size_limit(2**31 - 1)
     try:

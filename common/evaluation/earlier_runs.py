@@ -13,7 +13,8 @@ from typing import cast
 from common.errors import ConfigError
 from common.files import sha256_text
 from common.progress import note
-from common.report.run_files import PredictionRow, read_run
+from common.run.directory import RunDirectory
+from common.run.predictions import PredictionRow, read_predictions
 from common.types import Example, Prediction, StopReason
 
 RESERVED = ("tuned", "base", "lead1", "lead3", "random", "oracle")
@@ -60,10 +61,10 @@ def earlier_predictions(path: Path, examples: Sequence[Example], engine: str = "
 
 def stored_predictions(path: Path, examples: Sequence[Example]) -> list[Prediction] | None:
     """Summaries from predictions.csv where it holds all of these documents and the adapter is not newer; else None."""
-    file, adapter = path / "predictions.csv", path / "adapter" / "adapter_model.safetensors"
+    file, adapter = RunDirectory(path).predictions, RunDirectory(path).adapter / "adapter_model.safetensors"
     if not file.is_file() or (adapter.is_file() and adapter.stat().st_mtime > file.stat().st_mtime):
         return None
-    rows: dict[str, PredictionRow] = {row.id: row for row in read_run(path).predictions}
+    rows: dict[str, PredictionRow] = {row.id: row for row in read_predictions(file)[0]}
     found = []
     for example in examples:
         row = rows.get(example.id)

@@ -22,6 +22,7 @@ from common.files import write_json, write_text
 from common.metrics.bootstrap import bootstrap_intervals, outcome, paired_difference
 from common.metrics.external import ExternalScore, external_difference
 from common.metrics.faithfulness import unsupported_claims
+from common.run.directory import RunDirectory
 from common.types import Example
 
 BASELINES = ("lead1", "lead3", "random", "oracle")
@@ -149,14 +150,14 @@ def write_evaluation(directory: Path, evaluation: Evaluation, results: dict[str,
     where it is, an evaluation is whole.
     """
     main = main_system(evaluation.systems)
-    kept = {f"predictions-{name}.csv" for name in evaluation.systems if name != main}
+    run = RunDirectory(directory)
     for name, system in evaluation.systems.items():
-        file = "predictions.csv" if name == main else f"predictions-{name}.csv"
-        write_text(directory / file, predictions_csv(evaluation.examples, system))
-    for stale in directory.glob("predictions-*.csv"):
-        if stale.name not in kept:
+        file = run.predictions if name == main else run.predictions_of(name)
+        write_text(file, predictions_csv(evaluation.examples, system))
+    for name, stale in run.other_predictions().items():
+        if name == main or name not in evaluation.systems:
             stale.unlink()
-    write_json(directory / "results.json", results)
+    write_json(run.results, results)
 
 
 def predictions_csv(examples: Sequence[Example], system: SystemScores) -> str:

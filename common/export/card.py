@@ -17,10 +17,11 @@ from common.export.formats import ExportFormat
 from common.export.source import ExportOptions, ExportSource
 from common.model.presets import find_preset
 from common.report.formats import metric_label, read_interval
-from common.report.run_files import RunFiles, mapping, read_run
 from common.report.tables import score_table, stop_counts
 from common.report.verdict import judge
+from common.run.contents import RunFiles, read_run
 from common.safe_text import markdown_text
+from common.text.amounts import mapping
 
 # Where a licence is named on the data set's own page.
 DATA_LICENCES = {
@@ -188,7 +189,7 @@ def _link(source: ExportSource) -> str:
 def _scores(run: RunFiles) -> list[str]:
     metrics, rows = score_table(run.results)
     if not rows:
-        return ["Not evaluated: the run has no results.json. Do not trust it before `sumkit eval`."]
+        return [f"Not evaluated: the run has no {run.directory.results.name}. Do not trust it before `sumkit eval`."]
     header = ("system", *map(metric_label, metrics))
     table = [header, *((row.label, *(str(score) if score else "–" for score in row.scores)) for row in rows)]
     data = f"{run.results.get('examples')} {run.results.get('split')} documents"

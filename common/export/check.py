@@ -21,7 +21,7 @@ from common.export.comparison import (
 from common.export.formats import ExportFormat
 from common.export.run_with_engine import run_answers
 from common.export.source import ExportOptions, ExportSource
-from common.report.run_files import read_run
+from common.run.contents import read_run
 from common.types import Example
 
 

@@ -18,7 +18,8 @@ import numpy as np
 from common.errors import DataError
 from common.metrics.bootstrap import Difference, Interval, bootstrap_intervals, paired_difference
 from common.report.formats import ROUGE_METRICS
-from common.report.run_files import PredictionRow, RunFiles, read_run
+from common.run.contents import RunFiles, read_run
+from common.run.predictions import PredictionRow
 
 
 @dataclass(frozen=True)
@@ -117,18 +118,18 @@ def run_names(paths: Sequence[Path]) -> list[str]:
 
 def _rows_by_id(name: str, run: RunFiles) -> dict[str, PredictionRow]:
     if not run.predictions:
-        there = (run.path / "predictions.csv").is_file()
-        what = "predictions.csv holds no row that can be read" if there else "has no predictions.csv to compare"
+        file = run.directory.predictions
+        what = f"{file.name} holds no row that can be read" if file.is_file() else f"has no {file.name} to compare"
         raise DataError(f"{run.path}: {what}; evaluate it first: sumkit eval {run.path}")
     rows = {row.id: row for row in run.predictions}
     if len(rows) < len(run.predictions):
         seen = [row.id for row in run.predictions]
         twice = next(i for i in seen if seen.count(i) > 1)
-        raise DataError(f"{run.path}/predictions.csv: {len(seen) - len(rows)} ids repeat, the first is {twice!r}")
+        raise DataError(f"{run.directory.predictions}: {len(seen) - len(rows)} ids repeat, the first is {twice!r}")
     unscored = [row.id for row in run.predictions if any(measure not in row.scores for measure in ROUGE_METRICS)]
     if unscored:
         raise DataError(
-            f"{run.path}/predictions.csv: {len(unscored)} rows have no scores, the first is {unscored[0]!r}; "
+            f"{run.directory.predictions}: {len(unscored)} rows have no scores, the first is {unscored[0]!r}; "
             f"evaluate the run again: sumkit eval {run.path}"
         )
     return rows

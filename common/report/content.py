@@ -8,8 +8,8 @@ from pathlib import Path
 from common.report.examples import ShownExample, faithfulness_note, show_examples
 from common.report.figures import build_plots
 from common.report.plot_style import Plot
-from common.report.run_files import RunFiles, read_run
 from common.report.verdict import Verdict, judge
+from common.run.contents import RunFiles, read_run
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from common.report.plot_style import (
     new_figure,
     word_counts,
 )
-from common.report.run_files import PredictionRow, RunFiles
+from common.run.contents import RunFiles
+from common.run.predictions import PredictionRow
 
 MOST_COMPARED = 500  # documents whose n-grams are counted; more change the means by little and take long
 NGRAMS = (1, 2, 3, 4)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 from common.report.document_plots import copying_plot, data_plot
 from common.report.plot_style import Plot, style
-from common.report.run_files import RunFiles
 from common.report.score_plots import differences_plot, scores_plot
 from common.report.text_plots import generation_plot, lengths_plot, rouge_plot
 from common.report.training_plots import health_plot, loss_plot
 from common.report.verdict import Comparison
+from common.run.contents import RunFiles
 
 
 def build_plots(run: RunFiles, comparisons: Sequence[Comparison]) -> list[Plot]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from common.report.run_files import finite, mapping
+from common.text.amounts import finite, mapping
 
 SYSTEM_LABELS = {
     "tuned": "fine-tuned",

@@ -15,7 +15,6 @@ from common.report.content import ReportContent
 from common.report.drawing import inline_svg
 from common.report.formats import decimal, metric_label, share, signed
 from common.report.plot_style import Plot
-from common.report.run_files import PredictionRow, RunFiles, mapping
 from common.report.samples import score_line
 from common.report.tables import (
     OWN_SECTION,
@@ -31,7 +30,10 @@ from common.report.tables import (
     settings_table,
     stop_table,
 )
+from common.run.contents import RunFiles
+from common.run.predictions import PredictionRow
 from common.safe_text import one_line, visible
+from common.text.amounts import mapping
 from common.version import VERSION
 
 if TYPE_CHECKING:

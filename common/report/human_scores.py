@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from common.data.read_csv import large_fields
 from common.errors import DataError
 from common.metrics.agreement import krippendorff_alpha
 from common.metrics.bootstrap import Interval, bootstrap_interval
 from common.report.formats import system_label
 from common.report.human_sheet import CRITERIA, FOLDER, KEY, RATING_COLUMNS, SCALE
-from common.report.run_files import LONGEST_CELL
 
 SYSTEMS = ("tuned", "base", "reference")
 MOST_PROBLEMS = 10  # named in an error message; the rest is counted
@@ -96,9 +96,8 @@ def read_key(path: Path) -> tuple[dict[Place, str], str]:
 
 def _read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Column names and rows of a CSV file as spreadsheets write it; a cell that a short row lacks is empty."""
-    csv.field_size_limit(LONGEST_CELL)
     try:
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        with large_fields(), path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             sample = file.readline()
             file.seek(0)
             reader = csv.DictReader(file, restval="", delimiter=";" if sample.count(";") > sample.count(",") else ",")

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from common.errors import DataError
 from common.files import write_text
-from common.report.run_files import PredictionRow, RunFiles, read_run
+from common.run.contents import RunFiles, read_run
+from common.run.predictions import PredictionRow
 from common.safe_text import visible
 from common.version import VERSION
 
@@ -69,7 +70,7 @@ def draw_items(run: RunFiles, n: int, seed: int) -> list[SheetItem]:
     if not run.predictions:
         raise DataError(f"{run.path}: has no predictions to rate; evaluate it first: sumkit eval {run.path}")
     if not any(row.reference.strip() for row in run.predictions):
-        raise DataError(f"{run.path}/predictions.csv: no row has a reference to rate the summaries beside")
+        raise DataError(f"{run.directory.predictions}: no row has a reference to rate the summaries beside")
     base = {row.key: row for row in run.others.get("base", ())}
     generator = random.Random(seed)
     rows = generator.sample(run.predictions, min(n, len(run.predictions)))

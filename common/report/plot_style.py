@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.report.run_files import finite
+from common.text.amounts import finite
 
 Values = NDArray[np.float64]
 

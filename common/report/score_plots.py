@@ -15,9 +15,9 @@ from common.report.plot_style import (
     Plot,
     new_figure,
 )
-from common.report.run_files import mapping
 from common.report.tables import ordered_systems
 from common.report.verdict import Comparison
+from common.text.amounts import mapping
 
 
 def scores_plot(results: Mapping[str, Any]) -> Plot | None:

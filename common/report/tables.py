@@ -23,8 +23,9 @@ from common.report.formats import (
     signed,
     system_label,
 )
-from common.report.run_files import RunFiles, finite, mapping
 from common.report.verdict import REFERENCE_POINTS, Verdict
+from common.run.contents import RunFiles
+from common.text.amounts import finite, mapping
 
 STOP_REASONS = ("eos", "length", "error")
 STOP_LABELS = {"eos": "ended by itself", "length": "cut at the limit", "error": "failed"}
@@ -218,7 +219,7 @@ def repeat_commands(run: RunFiles) -> list[tuple[str, str]]:
     """(what it does, command line) to repeat training, evaluation and this report."""
     from common.config import all_settings
 
-    path, config = shlex.quote(str(run.path)), shlex.quote(str(run.path / "config.yaml"))
+    path, config = shlex.quote(str(run.path)), shlex.quote(str(run.directory.config))
     commands = []
     if run.config:
         again = shlex.quote(f"{run.path}-again")

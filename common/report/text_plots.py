@@ -17,8 +17,8 @@ from common.report.plot_style import (
     whole_counts,
     word_counts,
 )
-from common.report.run_files import RunFiles
 from common.report.tables import STOP_LABELS, STOP_REASONS, stop_counts
+from common.run.contents import RunFiles
 
 MOST_BARS = 25
 

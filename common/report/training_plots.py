@@ -22,8 +22,9 @@ from common.report.plot_style import (
     thinned,
     whole_steps,
 )
-from common.report.run_files import RunFiles, finite
 from common.report.tables import training_seconds
+from common.run.contents import RunFiles
+from common.text.amounts import finite
 
 FEW_STEPS = 20  # too few to smooth
 

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from common.metrics.bootstrap import Outcome, outcome
 from common.report.formats import Interval, decimal, metric_label, read_interval, share, signed, system_label
-from common.report.run_files import RunFiles, finite, mapping
+from common.run.contents import RunFiles
+from common.text.amounts import finite, mapping
 
 Tone = Literal["good", "mixed", "bad", "none"]
 

@@ -27,7 +27,7 @@ def write_files(content: ReportContent, markdown: bool = False) -> list[Path]:
     The page is written last: where it stands, everything does.
     """
     directory = content.run.path
-    plots, page = directory / "plots", directory / "report.html"
+    plots, page = directory / "plots", content.run.directory.report
     finish_interrupted(plots)
     written = []
     if markdown:

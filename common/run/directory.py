@@ -21,6 +21,7 @@ from common.errors import CheckpointError, ConfigError
 from common.files import disk_error, sync_tree, write_json, write_text
 from common.model.tokenizer import TextTokenizer
 from common.settings import RunConfig
+from common.text.amounts import finite
 from common.version import VERSION
 
 
@@ -60,7 +61,25 @@ class RunDirectory:
 
     @property
     def predictions(self) -> Path:
+        """Of the system under test."""
         return self.path / "predictions.csv"
+
+    def predictions_of(self, system: str) -> Path:
+        """Of another system: `base`, a baseline or an earlier run."""
+        return self.path / f"predictions-{system}.csv"
+
+    def other_predictions(self) -> dict[str, Path]:
+        """Every predictions_of() that is there, by system."""
+        return {file.stem.partition("-")[2]: file for file in sorted(self.path.glob("predictions-*.csv"))}
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def non_finite(self) -> Path:
+        """Which step and examples ended training, where a loss or gradient was not a number."""
+        return self.path / "nonfinite.json"
 
     @property
     def finished_marker(self) -> Path:
@@ -80,8 +99,8 @@ class RunDirectory:
             raise disk_error(self.metrics, error) from None
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Every complete row of metrics.jsonl; a last line that a crash cut short is left out."""
-        return _json_rows(self.metrics)
+        """Every whole row of metrics.jsonl by step; a last line that a crash cut short is left out."""
+        return list(read_metrics(self.metrics)[0])
 
     def sync_metrics(self) -> None:
         """Flush metrics.jsonl to the disk, so that no checkpoint is newer than the rows up to it."""
@@ -95,7 +114,7 @@ class RunDirectory:
         """Remove rows of metrics.jsonl and previews.jsonl past a restored step, so that they are not there twice."""
         for path in (self.metrics, self.previews):
             if path.is_file():
-                rows = [row for row in _json_rows(path) if row.get("step", 0) <= step]
+                rows = [row for row in read_metrics(path)[0] if row["step"] <= step]
                 write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
     def refuse_links_out(self) -> None:
@@ -111,18 +130,28 @@ class RunDirectory:
                 )
 
 
-def _json_rows(path: Path) -> list[dict[str, Any]]:
+def read_metrics(path: Path) -> tuple[tuple[dict[str, Any], ...], list[str]]:
+    """(rows of a file of logged steps, by step; what is wrong with it in a sentence each).
+
+    Lines that hold no object with a step are left out.
+    """
     if not path.is_file():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        return (), [f"{path.name} is missing: there is no training log here."]
+    rows: list[dict[str, Any]] = []
+    damaged: list[int] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
+        except (ValueError, RecursionError):
+            row = None
+        if isinstance(row, dict) and finite(row.get("step")) is not None:
             rows.append(row)
-    return rows
+        else:
+            damaged.append(number)
+    wrong = [f"{path.name}: {len(damaged)} damaged rows left out, the first at line {damaged[0]}."] if damaged else []
+    return tuple(sorted(rows, key=lambda row: row["step"])), wrong
 
 
 def write_settings(run: RunDirectory, config: RunConfig, template: Template) -> None:

@@ -237,7 +237,7 @@ def _key(plan: SweepPlan, item: Any) -> float:
 def _write(plan: SweepPlan, path: Path, results: dict[str, Any]) -> None:
     from common.sweep.plot import save_plot
 
-    write_json(path / "results.json", results)
+    write_json(RunDirectory(path).results, results)
     best = next(trial for trial in plan.trials if trial.name == results["best"]["name"])
     values = configuration.to_dict(trial_config(plan.base, best, path))
     del values["output"]

@@ -160,7 +160,7 @@ class TrainingLoop:
     def _stop_non_finite(self, problem: str, step: int, ids: list[str]) -> NoReturn:
         """Write nonfinite.json and raise: nothing after the last checkpoint is kept, the checkpoint itself is."""
         learning_rate = self.schedule.at(max(0, step - 1))
-        record = self.run.path / "nonfinite.json"
+        record = self.run.non_finite
         if self.is_main:
             write_json(record, {"step": step, "learning_rate": learning_rate, "ids": ids, "problem": problem})
         shown = f" The examples are named in {record} (first: {', '.join(ids[:3])})." if ids else ""

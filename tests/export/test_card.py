@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 
 from common.config import read_config, write_yaml
 from common.export.export import export_run
-from common.report.run_files import read_run
+from common.run.contents import read_run
 from tests.export.conftest import MakeRun
 
 pytest.importorskip("torch")

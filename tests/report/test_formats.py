@@ -9,9 +9,10 @@ import pytest
 
 from common.report.examples import choose_examples, faithfulness_note
 from common.report.formats import Interval, decimal, duration, memory, quantity, read_interval, share, signed
-from common.report.run_files import PredictionRow, RunFiles
 from common.report.tables import key_figures, other_measures, repeat_commands, score_table, settings_table, stop_counts
 from common.report.verdict import judge
+from common.run.contents import RunFiles
+from common.run.predictions import PredictionRow
 
 
 def run_with(**given: Any) -> RunFiles:

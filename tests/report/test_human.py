@@ -13,7 +13,7 @@ import pytest
 from common.errors import DataError
 from common.report.human_scores import human_table, read_human_scores
 from common.report.human_sheet import CRITERIA, draw_items, sheet_id, write_human_sheet
-from common.report.run_files import read_run
+from common.run.contents import read_run
 from tests.report.example_runs import corpus, write_evaluation
 from tests.report.page_reader import Page
 from tests.report.test_page import hostile_examples

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from common.report.run_files import PredictionRow, RunFiles
 from common.report.verdict import judge
+from common.run.contents import RunFiles
+from common.run.predictions import PredictionRow
 
 BETTER = {"mean": 8.1, "low": 6.9, "high": 9.4}
 WORSE = {"mean": -3.0, "low": -4.5, "high": -1.5}

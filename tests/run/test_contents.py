@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import CheckpointError, DataError
-from common.report.run_files import read_run
+from common.run.contents import read_run
 from tests.report.example_runs import write_evaluation, write_training
 
 

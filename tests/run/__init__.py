@@ -1,0 +1,1 @@
+"""Run directories: names and readers of their files."""
