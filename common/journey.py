@@ -164,17 +164,17 @@ def evaluate_only(config: RunConfig) -> Outcome:
     path = Path(config.output.run)
     loaded = load_run(path, config.output.engine)
     options = EvalOptions(limit=config.output.test_limit, base_template=config.output.base_template)
-    results = evaluate_run(loaded, options)
+    results, place = evaluate_run(loaded, options)
     from common.report.write import write_report
 
-    write_report(path)
-    summary = {"run": str(path), "trained_now": False, "results": results}
-    return Outcome(0, "\n".join([score_table(results), f"report: {RunDirectory(path).report}"]), summary)
+    report = write_report(place)
+    summary = {"run": str(path), "evaluation": str(place), "trained_now": False, "results": results}
+    return Outcome(0, "\n".join([score_table(results), f"report: {report}"]), summary)
 
 
 def with_samples(outcome: Outcome, count: int) -> Outcome:
     """The outcome with the first `count` scored documents, their references and summaries."""
-    file = RunDirectory(Path(outcome.summary["run"])).predictions
+    file = RunDirectory(Path(outcome.summary.get("evaluation") or outcome.summary["run"])).predictions
     if not file.is_file():
         note("no samples: the run was not scored")
         return outcome
@@ -211,7 +211,7 @@ def _results(config: RunConfig, finished: Finished) -> dict[str, Any] | None:
             )
         options = EvalOptions(limit=config.output.test_limit, base_template=config.output.base_template)
         try:
-            results = evaluate_run(loaded, options)
+            results, _ = evaluate_run(loaded, options)
         except NothingHeldOutError as reason:
             note(f"not scored: {reason}")
     write_report(run.path)

@@ -68,7 +68,7 @@ def _results(config: RunConfig, finished: Finished) -> dict[str, Any] | None:
             beside=(Path(config.align.start),),
         )
         try:
-            results = evaluate_run(load_run(run.path, config.output.engine), options)
+            results, _ = evaluate_run(load_run(run.path, config.output.engine), options)
         except NothingHeldOutError as reason:
             note(f"not scored: {reason}")
     write_report(run.path)

@@ -25,7 +25,11 @@ import click
               help="Also score BERTScore with this encoder (a folder or Hub id, e.g. roberta-large).")  # fmt: skip
 @click.option("--engine", type=click.Choice(["auto", "mlx", "cuda"]), default="auto", show_default=True,
               help="Which engine runs the run.")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), help="Write results there instead of into the run.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Write results there instead of into the run.",
+)
 @click.option("--human-sheet", type=click.IntRange(min=1), metavar="N",
               help="Write a blinded sheet of N evaluated documents for people to rate, and stop.")  # fmt: skip
 @click.option("--human-scores", type=click.Path(path_type=Path), multiple=True, metavar="FILE",
@@ -53,6 +57,9 @@ def command(
     paired on the same documents; `detectable` is the smallest true difference that they would show in four cases
     of five.
 
+    Results are kept in the run. Where those that are there answer more, or something else (other documents, another
+    limit), the new ones are written to RUN/evaluations with a report of their own.
+
     \b
     Examples:
       sumkit eval runs/demo
@@ -77,8 +84,8 @@ def command(
 
     loaded = load_run(run, engine)
     options = EvalOptions(data, split, limit, multi_reference, base, base_template, beside, bertscore)
-    results = evaluate_run(loaded, options, out)
-    report = write_report(out or run)
+    results, place = evaluate_run(loaded, options, out)
+    report = write_report(place)
     if as_json:
         click.echo(json.dumps(results))
     else:

@@ -23,7 +23,8 @@ from common.evaluation.evaluate import (
     evaluate_systems,
     score_predictions,
 )
-from common.evaluation.evaluation_results import overlap_facts, results_of, with_measures, write_evaluation
+from common.evaluation.evaluation_results import BASELINES, overlap_facts, results_of, with_measures, write_evaluation
+from common.evaluation.place import Asked, place_results, refuse_other_results
 from common.files import disk_error
 from common.progress import detail, note
 from common.run.loaded_run import LoadedRun
@@ -56,11 +57,17 @@ class NothingHeldOutError(DataError):
     """A run's own data has no example that was not trained on."""
 
 
-def evaluate_run(loaded: LoadedRun, options: EvalOptions, out: Path | None = None) -> dict[str, Any]:
-    """Score a run, write results.json and predictions into `out` (default: the run), and return the results."""
+def evaluate_run(loaded: LoadedRun, options: EvalOptions, out: Path | None = None) -> tuple[dict[str, Any], Path]:
+    """Score a run; returns the results and the directory that they and the predictions were written to.
+
+    That is `out`, else the run or a folder below it (`common.evaluation.place`).
+    """
     beside = name_runs(options.beside, loaded.run.path)
     _check_before(out, options.bertscore)
     examples, split, sample = evaluation_examples(loaded.config, options)
+    data = options.data or loaded.config.data.data
+    if out:
+        refuse_other_results(out, loaded.run, _asked(options, data, split, len(examples), beside))
     spec = generation_spec(loaded.config, loaded.prompt_format.eos_ids)
     base_form, base_name = None, None
     template_scores: dict[str, float] = {}
@@ -88,7 +95,7 @@ def evaluate_run(loaded: LoadedRun, options: EvalOptions, out: Path | None = Non
         "engine": loaded.engine.name,
         "device": loaded.engine.device.name,
         "model": loaded.config.model.model,
-        "data": options.data or loaded.config.data.data,
+        "data": data,
         "split": split,
         "limit": options.limit,
         "template": loaded.template.name,
@@ -102,8 +109,23 @@ def evaluate_run(loaded: LoadedRun, options: EvalOptions, out: Path | None = Non
     results = results_of(evaluation)
     for remark in results["notes"]:
         detail(remark)  # they stay in results.json
-    write_evaluation(out or loaded.run.path, evaluation, results)
-    return results
+    own = data == loaded.config.data.data and not options.split
+    place = out or place_results(loaded.run, results, own)
+    write_evaluation(place, evaluation, results)
+    return results, place
+
+
+def _asked(options: EvalOptions, data: str, split: str, examples: int, beside: Mapping[str, Path]) -> Asked:
+    """What is asked for, before it is answered."""
+    return Asked(
+        data=data,
+        split=split,
+        examples=examples,
+        multi_reference=options.multi_reference,
+        base_template=None,
+        bertscore=options.bertscore,
+        systems=frozenset(("tuned", *BASELINES, *beside, *(("base",) if options.base else ()))),
+    )
 
 
 def _check_before(out: Path | None, bertscore: str) -> None:

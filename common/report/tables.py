@@ -25,6 +25,7 @@ from common.report.formats import (
 )
 from common.report.verdict import REFERENCE_POINTS, Verdict
 from common.run.contents import RunFiles
+from common.run.directory import RunDirectory
 from common.text.amounts import finite, mapping
 
 STOP_REASONS = ("eos", "length", "error")
@@ -219,10 +220,11 @@ def repeat_commands(run: RunFiles) -> list[tuple[str, str]]:
     """(what it does, command line) to repeat training, evaluation and this report."""
     from common.config import all_settings
 
-    path, config = shlex.quote(str(run.path)), shlex.quote(str(run.directory.config))
+    home, path = run.directory.home, shlex.quote(str(run.path))
+    config = shlex.quote(str(RunDirectory(home).config))
     commands = []
     if run.config:
-        again = shlex.quote(f"{run.path}-again")
+        again = shlex.quote(f"{home}-again")
         commands.append(("Train again with exactly these settings", f"sumkit train --config {config} --run {again}"))
         flags = []
         for info in all_settings():
@@ -236,7 +238,8 @@ def repeat_commands(run: RunFiles) -> list[tuple[str, str]]:
         if flags:
             commands.append(("The same from the command line", f"sumkit train {' '.join(flags)}"))
     if run.results:
-        commands.append(("Evaluate again", " ".join(["sumkit eval", path, *_evaluation_flags(run.results)])))
+        evaluate = ["sumkit eval", shlex.quote(str(home)), *_evaluation_flags(run.results)]
+        commands.append(("Evaluate again", " ".join(evaluate)))
     commands.append(("Write this report again", f"sumkit report {path}"))
     return commands
 

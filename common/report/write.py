@@ -26,18 +26,17 @@ def write_files(content: ReportContent, markdown: bool = False) -> list[Path]:
 
     The page is written last: where it stands, everything does.
     """
-    directory = content.run.path
-    plots, page = directory / "plots", content.run.directory.report
-    finish_interrupted(plots)
+    run = content.run.directory
+    finish_interrupted(run.plots)
     written = []
     if markdown:
-        written.append(directory / "report.md")
+        written.append(run.report_markdown)
         write_text(written[-1], render_markdown(content))
     if content.run.predictions:
-        written.append(directory / "sample_predictions.txt")
+        written.append(run.samples)
         write_text(written[-1], sample_text(content))
     for plot in content.plots:
-        written.append(plots / f"{plot.name}.png")
+        written.append(run.plots / f"{plot.name}.png")
         save_png(plot, written[-1])
-    write_text(page, render_html(content))
-    return [page, *written]
+    write_text(run.report, render_html(content))
+    return [run.report, *written]

@@ -44,7 +44,8 @@ class RunFiles:
 
     @property
     def name(self) -> str:
-        return self.path.resolve().name
+        own, home = self.path.resolve(), self.directory.home.resolve()
+        return own.name if own == home else f"{home.name}, {own.name}"
 
     @property
     def main_system(self) -> str:
@@ -60,12 +61,13 @@ class RunFiles:
 
 
 def read_run(path: Path) -> RunFiles:
-    """Read a run directory.
+    """Read a run directory, or an evaluation of a run in RUN/evaluations, which shares the run's settings and log.
 
     Raises CheckpointError when it does not exist or holds none of a run's files, DataError when a prediction stands
     beside another document than the one it was made from.
     """
     run = RunDirectory(path)
+    home = RunDirectory(run.home)
     if not path.is_dir():
         raise CheckpointError(f"{path}: no such run directory; give the folder that train or eval wrote")
     told = (run.config, run.environment, run.metrics, run.predictions, run.results)
@@ -77,16 +79,16 @@ def read_run(path: Path) -> RunFiles:
     for system, file in run.other_predictions().items():
         others[system], wrong = read_predictions(file)
         notes += wrong
-    metrics, wrong = read_metrics(run.metrics)
+    metrics, wrong = read_metrics(home.metrics)
     return RunFiles(
         path=path,
-        config=_read_config(run.config, notes),
-        environment=_read_object(run.environment, notes, "versions and device unknown"),
+        config=_read_config(home.config, notes),
+        environment=_read_object(home.environment, notes, "versions and device unknown"),
         metrics=metrics,
         predictions=predictions,
         others=others,
         results=_read_object(run.results, notes, "the run has not been evaluated"),
-        state=mapping(_read_object(run.finished_marker, notes).get("state")),
+        state=mapping(_read_object(home.finished_marker, notes).get("state")),
         notes=(*notes, *wrong),
     )
 

@@ -19,6 +19,7 @@ from common import config as configuration
 from common.data.prompts import PromptFormat, Template, read_template, write_template
 from common.errors import CheckpointError, ConfigError
 from common.files import disk_error, sync_tree, write_json, write_text
+from common.model.adapter import WEIGHTS_NAME
 from common.model.tokenizer import TextTokenizer
 from common.settings import RunConfig
 from common.text.amounts import finite
@@ -73,8 +74,42 @@ class RunDirectory:
         return {file.stem.partition("-")[2]: file for file in sorted(self.path.glob("predictions-*.csv"))}
 
     @property
+    def evaluations(self) -> Path:
+        """Holds a folder for each evaluation beside the run's own."""
+        return self.path / "evaluations"
+
+    @property
+    def home(self) -> Path:
+        """The run whose evaluation this is, where it lies in the run's `evaluations`; else the directory itself."""
+        path = self.path if len(self.path.parts) > 2 else self.path.resolve()
+        if path.parent.name != self.evaluations.name or self.config.is_file():
+            return self.path
+        return path.parents[1] if RunDirectory(path.parents[1]).config.is_file() else self.path
+
+    @property
     def report(self) -> Path:
         return self.path / "report.html"
+
+    @property
+    def report_markdown(self) -> Path:
+        return self.path / "report.md"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "sample_predictions.txt"
+
+    @property
+    def plots(self) -> Path:
+        return self.path / "plots"
+
+    def report_files(self) -> tuple[Path, ...]:
+        """Everything that a report consists of, there or not."""
+        return self.report_markdown, self.samples, self.plots, self.report
+
+    def results_are_outdated(self) -> bool:
+        """Whether the adapter was written after the results."""
+        weights = self.adapter / WEIGHTS_NAME
+        return weights.is_file() and weights.stat().st_mtime > self.results.stat().st_mtime
 
     @property
     def non_finite(self) -> Path:
