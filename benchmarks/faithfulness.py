@@ -1,91 +1,102 @@
-"""How often the faithfulness rules flag human summaries, and how many planted errors they find.
+"""Checkers against people: does a checker call supported what people call faithful?
 
-Run: python -m benchmarks.faithfulness --data FOLDER   (a folder with dialogsum, scitldr and xsum)
+Run: python -m benchmarks.faithfulness --data FOLDER [--checker NAME ...]   (a folder with faithfulness/*.jsonl)
 
-A planted error replaces one name or number of a reference summary by one of another summary that does not occur in
-the document. Flags on the unchanged references are not all false: XSum's references are known to say what their
-article does not (Maynez et al. 2020), so the share of false alarms was found by reading, see the notes.
+Each checker's threshold is its own default, set on planted errors, never on these judgements. Balanced accuracy, its
+interval over documents, and AUC are by summary. What a checker finds of planted errors, in the demo corpus, stands
+beside them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import headline, write_result
-from common.metrics.faithfulness import KINDS, faithfulness, unsupported_claims
-from common.metrics.names import find_names
-from common.metrics.numbers import find_numbers
+import numpy as np
 
-FILES = ("dialogsum/dev.jsonl", "scitldr/dev.jsonl", "xsum/test.jsonl")
-MOST_EXAMPLES = 600
+from benchmarks.record import headline, write_result
+from common.check.calibration import Calibration, area_under_curve, balanced_accuracy, calibrate, resampled_accuracy
+from common.check.open import open_checker
+from common.check.support import Checker, DocumentSummary
+from common.data.named import demo_tables
+
+FILES = ("qags_xsum.jsonl", "xsumfaith_dev.jsonl")
+TIMED_WORDS = 400
 NOTES = (
-    "Read by hand, on summaries that the rules had not been tuned on: the flags of 52 flagged references (14 of "
-    "DialogSum train, 12 of SciTLDR train, 26 of XSum test), 74 flags. 6 were false alarms (8 %): 3 of 16, 1 of 12 "
-    "and 2 of 46. The rules were then mended for 5 of the 6.",
-    "Most true flags are misspelt or exchanged names (DialogSum), method names that the abstract does not use "
-    "(SciTLDR), and first names, places and figures that only the reference has (XSum).",
+    "Published checkers of 0.4 to 0.8 billion parameters reach a balanced accuracy of 0.70 to 0.76 on such sets.",
+    "Tried and left out, AUC on QAGS-XSum and XSumFaith: similarity by the sentence encoder all-MiniLM-L6-v2, whole "
+    "sentences 0.56 and 0.57, word by word 0.68 and 0.78, no better than letter trigrams; mean log-likelihood given "
+    "the document under SmolLM2-135M 0.50 on XSumFaith, with that without the document taken off 0.54.",
 )
 
 
 def main() -> None:
-    """Count flags on references and planted errors found, by data set, and write the result."""
+    """Measure every checker and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with dialogsum, scitldr and xsum")
-    folder = parser.parse_args().data
-    rows = [measure(folder / name) for name in FILES]
-    found = sum(row["planted_names_found"] + row["planted_numbers_found"] for row in rows)
-    planted = sum(row["planted_names"] + row["planted_numbers"] for row in rows)
-    for row in rows:
-        print(json.dumps(row))
+    parser.add_argument("--data", type=Path, required=True, help="folder with faithfulness/")
+    parser.add_argument("--checker", nargs="*", default=["rules", "built-in"])
+    arguments = parser.parse_args()
+    demo = [(row.values["document"], row.values["summary"]) for row in demo_tables("train")["train"].rows]
+    rows = []
+    for name in arguments.checker:
+        checker = open_checker(name)
+        planted = calibrate(checker, demo, threshold=checker.default_threshold)
+        for file in FILES:
+            rows.append(measure(checker, arguments.data / "faithfulness" / file, planted))
+            print(json.dumps(rows[-1]))
+    accuracy = {name: np.mean([row["balanced_accuracy"] for row in rows if row["checker"] == name]) for name in
+                arguments.checker}  # fmt: skip
     write_result(
         "faithfulness",
         "python -m benchmarks.faithfulness --data FOLDER",
         rows,
-        headline("share of planted names and numbers found", found / planted, 1.0, "all of them"),
+        headline("balanced accuracy against people", accuracy[arguments.checker[-1]], accuracy[arguments.checker[0]],
+                 arguments.checker[0]),
         packages=("nltk",),
         notes=NOTES,
-    )
+    )  # fmt: skip
 
 
-def measure(path: Path) -> dict[str, Any]:
-    """Flags on the references as they are, and after one name or number was exchanged."""
+def measure(checker: Checker, path: Path, planted: Calibration | None) -> dict[str, Any]:
+    """Agreement with the judgements of one file."""
     with path.open(encoding="utf-8") as lines:
-        examples = [json.loads(line) for _, line in zip(range(MOST_EXAMPLES), lines, strict=False)]
-    documents, summaries = [e["document"] for e in examples], [e["summary"] for e in examples]
-    counts = faithfulness(documents, summaries)
-    row: dict[str, Any] = {
-        "data": "/".join(path.parts[-2:]),
-        "references": len(examples),
-        "share_of_references_flagged": float((counts["unsupported"] > 0).mean()),
-        **{f"flags_{kind}": int(counts[f"unsupported_{kind}"].sum()) for kind in KINDS},
+        judged = sorted((json.loads(line) for line in lines), key=lambda row: row["document"])
+    checked = checker.check([DocumentSummary(row["document"], row["summary"]) for row in judged])
+    truth = np.array([row["faithful"] for row in judged])
+    support = np.array([item.support for item in checked])
+    passes = support >= checker.default_threshold
+    documents = np.unique([row["document"] for row in judged], return_inverse=True)[1]
+    interval = resampled_accuracy(truth, passes, documents)
+    return {
+        "checker": checker.name,
+        "judgements": path.stem,
+        "summaries": len(judged),
+        "faithful": int(truth.sum()),
+        "balanced_accuracy": round(balanced_accuracy(truth, passes), 4),
+        "low": round(interval.low, 4),
+        "high": round(interval.high, 4),
+        "auc": round(area_under_curve(truth, support), 4),
+        "unfaithful_found": round(float((~passes[~truth]).mean()), 4),
+        "planted_balanced_accuracy": planted and round(planted.balanced_accuracy.mean, 4),
+        "planted_auc": planted and round(planted.auc, 4),
+        "planted_found": planted and {kind: round(share, 3) for kind, share in planted.found.items()},
+        "milliseconds_each": round(1000 * seconds_each(checker, judged), 1),
     }
-    spans = {
-        "names": [[(n.start, n.end) for n in find_names(text) if "Person" not in n.text] for text in summaries],
-        "numbers": [[(n.start, n.end) for n in find_numbers(text) if not n.is_word] for text in summaries],
-    }
-    for kind, places in spans.items():
-        row[f"planted_{kind}"], row[f"planted_{kind}_found"] = plant(documents, summaries, places)
-    return row
 
 
-def plant(documents: list[str], summaries: list[str], places: list[list[tuple[int, int]]]) -> tuple[int, int]:
-    """How many exchanges were made, one for each place, and how many of them were flagged."""
-    generator = random.Random(0)
-    pool = [summary[start:end] for summary, spans in zip(summaries, places, strict=True) for start, end in spans]
-    planted = found = 0
-    for document, summary, spans in zip(documents, summaries, places, strict=True):
-        for start, end in spans:
-            other = generator.choice(pool)
-            if other.lower() in document.lower():
-                continue
-            planted += 1
-            claims = unsupported_claims(document, summary[:start] + other + summary[end:])
-            found += any(claim.start < start + len(other) and claim.end > start for claim in claims)
-    return planted, found
+def seconds_each(checker: Checker, judged: Sequence[dict[str, Any]]) -> float:
+    """Median CPU-side seconds for one sentence against a document cut to 400 words, read anew each time."""
+    taken = []
+    for row in judged[:40]:
+        document = " ".join(row["document"].split()[:TIMED_WORDS])
+        began = time.perf_counter()
+        checker.check([DocumentSummary(document, row["summary"])])
+        taken.append(time.perf_counter() - began)
+    return float(np.median(taken))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "train": "Fine-tune a model into a summarizer.",
     "eval": "Score a run against the untuned model and simple baselines.",
     "score": "Score any system's summaries against references.",
+    "check": "Check summaries against their documents.",
     "summarize": "Summarize files, folders or standard input.",
     "compare": "Runs side by side, with paired tests.",
     "report": "Write a run's report.",

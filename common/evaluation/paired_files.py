@@ -66,6 +66,44 @@ def read_pairs(
     return Pairs(list(accepted), [texts[name] for name in accepted], list(accepted.values()), _documents(theirs))
 
 
+@dataclass(frozen=True)
+class Documented:
+    """A system's summary with its document; `references` are summaries that people wrote, where the file has any."""
+
+    id: str
+    document: str
+    summary: str
+    references: tuple[str, ...] = ()
+
+
+def read_documented(summaries: Path, documents: Path | None = None) -> list[Documented]:
+    """Summaries with their documents: rows of id, document and summary (or `prediction`, beside `reference` or
+    `references`) in one file, or summaries and documents in two, joined on id.
+
+    Raises DataError that lists every broken row with its line, and counts and names missing, extra and duplicate ids.
+    """
+    made = _read(summaries, ("prediction", "summary"))
+    column = "prediction" if "prediction" in made.columns else "summary"
+    texts = _by_id(summaries, made, lambda row: _text(row.values.get(column), column))
+    source, path = (_read(documents, ("document",)), documents) if documents else (made, summaries)
+    if source.rows and "document" not in source.columns:
+        raise DataError(f"{path}: has no column document; its columns are {', '.join(source.columns)}. Rename one of "
+                        "them, or give the documents in a file of their own with --documents")  # fmt: skip
+    found = _by_id(path, source, lambda row: (_text(row.values.get("document"), "document"), _written(row, column)))
+    if not texts:
+        raise DataError(f"{summaries}: holds no rows; there is nothing to check")
+    missing = [name for name in texts if name not in found]
+    if missing:
+        raise DataError(f"{path}: ids without a document: {len(missing)} of {len(texts)} ({_listed(missing)})")
+    return [Documented(name, found[name][0], text, found[name][1]) for name, text in texts.items()]
+
+
+def _written(row: Row, checked: str) -> tuple[str, ...]:
+    """The summaries that people wrote, which are not the ones to check."""
+    columns = [name for name in ("references", "reference", "summary") if name != checked and row.values.get(name)]
+    return tuple(_references(row, columns)) if columns else ()
+
+
 def _read(path: Path, columns: Sequence[str]) -> Table:
     if path.is_dir():
         raise DataError(f"{path}: is a directory; give the file in it")

@@ -1,0 +1,92 @@
+"""The figures of a checked set of summaries: how many are supported, by which checker, and what that is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from common.check.calibration import Calibration, calibrate
+from common.check.support import Checked, Checker, DocumentSummary
+from common.metrics.bootstrap import bootstrap_interval
+
+IN_THESE = "planted errors in these summaries"
+
+
+@dataclass(frozen=True)
+class CheckResults:
+    """What a checker made of a set of summaries, in their order, and of planted errors (None: none could be planted).
+
+    threshold   the support from which a summary counts as supported
+    """
+
+    checked: tuple[Checked, ...]
+    calibration: Calibration | None
+    threshold: float
+    checker: str
+
+    def supported(self, checked: Checked) -> bool:
+        return bool(checked.sentences) and checked.support >= self.threshold
+
+    def as_dict(self) -> dict[str, Any]:
+        """`supported` in percent of the summaries and mean `support` in [0, 1], with 95 % intervals, and `checker`."""
+        unknown = {"name": self.checker, "balanced_accuracy": None, "auc": None, "measured_on": None,
+                   "threshold": self.threshold, "tells": False}  # fmt: skip
+        return {
+            "examples": len(self.checked),
+            **support_figures(self.checked, self.threshold),
+            "checker": self.calibration.as_dict() if self.calibration else unknown,
+        }
+
+    def row(self, index: int) -> dict[str, Any]:
+        """The contract's values of one summary: its support, and its sentences with their evidence."""
+        checked = self.checked[index]
+        return {
+            "support": checked.support,
+            "supported": self.supported(checked),
+            "sentences": [asdict(sentence) for sentence in checked.sentences],
+        }
+
+
+def support_figures(checked: Sequence[Checked], threshold: float) -> dict[str, Any]:
+    """`supported` and `support` of some summaries, as `asdict` of intervals."""
+    support = np.array([item.support for item in checked])
+    passes = np.array([bool(item.sentences) and item.support >= threshold for item in checked])
+    return {
+        "supported": asdict(bootstrap_interval(100.0 * passes)),
+        "support": asdict(bootstrap_interval(support, bounds=(0.0, 1.0))),
+    }
+
+
+def check_summaries(
+    checker: Checker, items: Sequence[DocumentSummary], true_rows: Sequence[tuple[str, str]] = ()
+) -> CheckResults:
+    """Check `items`, with the threshold and the accuracy measured on errors planted in `true_rows`, pairs of a
+    document and a summary that people wrote.
+
+    Without such rows errors are planted in `items` themselves, some of which may be false to begin with: the accuracy
+    is then a lower bound, and the checker's own threshold stays.
+    """
+    if true_rows:
+        calibration = calibrate(checker, true_rows)
+    else:
+        rows = [(item.document, item.summary) for item in items]
+        calibration = calibrate(checker, rows, threshold=checker.default_threshold, measured_on=IN_THESE)
+    threshold = calibration.threshold if calibration else checker.default_threshold
+    return CheckResults(tuple(checker.check(items)), calibration, threshold, checker.name)
+
+
+def accuracy_text(checker: dict[str, Any]) -> str:
+    """What the checker is worth here, in a sentence."""
+    accuracy = checker["balanced_accuracy"]
+    if accuracy is None:
+        return f"checker {checker['name']}: no error could be planted, so nobody knows what it finds here"
+    shown = (
+        f"checker {checker['name']}: balanced accuracy {100 * accuracy['mean']:.0f} % "
+        f"[{100 * accuracy['low']:.0f}, {100 * accuracy['high']:.0f}] on {checker['measured_on']}, 50 % is chance"
+    )
+    if checker["tells"]:
+        return shown
+    return f"{shown}\nThat is too close to chance: read the summaries; these figures cannot tell true from false here."

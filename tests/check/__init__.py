@@ -1,0 +1,1 @@
+"""Checkers: support, evidence, planted errors, calibration."""
