@@ -17,7 +17,7 @@ from typing import Any
 
 from common.errors import ConfigError
 from common.files import write_text
-from common.nearest import nearest
+from common.nearest import did_you_mean, nearest
 from common.settings import RunConfig
 
 COMMAND_LINE = "command line"  # the source of settings that were given as flags
@@ -87,8 +87,11 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Nest the flat flag values that were given (see `given_flags`) into groups."""
+    """Nest the flat flag values that were given (see `given_flags`) into groups. ConfigError for an unknown name."""
     by_name = {info.name: info.group for info in all_settings()}
+    unknown = [f"{name} is not a setting{did_you_mean(name, by_name)}" for name in flags if name not in by_name]
+    if unknown:
+        raise ConfigError("\n".join(unknown))
     nested: dict[str, Any] = {}
     for name, value in given_flags(flags).items():
         nested.setdefault(by_name[name], {})[name] = value

@@ -33,7 +33,7 @@ def imported_modules(path: Path, top_level_only: bool) -> set[str]:
 
 
 def test_the_shared_layer_imports_nothing_heavy_at_module_level():
-    files = sorted((ROOT / "common").rglob("*.py"))
+    files = sorted([*(ROOT / "common").rglob("*.py"), *(ROOT / "sumkit").rglob("*.py")])
     assert len(files) > 20
     for path in files:
         assert not imported_modules(path, top_level_only=True) & HEAVY, path
@@ -128,6 +128,16 @@ def test_the_engines_are_twins_in_files_and_public_names():
         for name, promised in TWINS.items():
             missing = promised - functions(ROOT / package / name)
             assert not missing, f"{package}/{name} lacks {missing}"
+
+
+def test_importing_sumkit_loads_nothing_heavy_until_it_is_used():
+    program = (
+        "import sys, sumkit; heavy = {'numpy', 'click', 'pydantic', 'torch', 'mlx', 'transformers'}; "
+        "loaded = {m.split('.')[0] for m in sys.modules} & heavy; sumkit.Summarizer.load; "
+        "assert 'numpy' in sys.modules; sys.exit(f'loaded {loaded}' if loaded else 0)"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
 
 
 def test_help_and_budget_load_no_numerical_library():

@@ -86,9 +86,16 @@ def _base_type(annotation: Any) -> Any:
 
 
 def config_from(
-    flags: dict[str, Any], config_file: Path | None = None, recipe: str | None = None, engine: str | None = None
+    flags: dict[str, Any],
+    config_file: str | Path | None = None,
+    recipe: str | None = None,
+    engine: str | None = None,
+    origin: str = config.COMMAND_LINE,
 ) -> RunConfig:
-    """The resolved settings: defaults < recipe or file < flags. Values come by field name, None for not given."""
+    """The resolved settings: defaults < recipe or file < flags. Values come by field name, None for not given.
+
+    `origin` is where the flags come from, as messages name it.
+    """
     layers: list[dict[str, Any]] = []
     source = "settings"
     if config_file and recipe:
@@ -99,11 +106,11 @@ def config_from(
         layers.append(recipe_settings(recipe))
         source = f"recipe {recipe}"
     if config_file:
-        layers.append(config.load_yaml(config_file))
+        layers.append(config.load_yaml(Path(config_file)))
         source = str(config_file)
     for layer in layers:
         config.resolve(layer, source)
     given = config.from_flags(flags)
     if engine:
         given.setdefault("output", {})["engine"] = engine
-    return config.resolve(config.merge(*layers, given), config.COMMAND_LINE)
+    return config.resolve(config.merge(*layers, given), origin)

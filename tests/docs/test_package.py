@@ -39,8 +39,8 @@ def wheel(tmp_path_factory) -> Path:
 @pytest.mark.slow
 def test_the_wheel_holds_every_module_and_data_file_and_nothing_else(wheel):
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert packed == set(tracked("common", "mlx_sum", "cuda_sum"))
-    assert {f"{package}/py.typed" for package in ("common", "mlx_sum", "cuda_sum")} <= packed
+    assert packed == set(tracked("sumkit", "common", "mlx_sum", "cuda_sum"))
+    assert {f"{package}/py.typed" for package in ("sumkit", "common", "mlx_sum", "cuda_sum")} <= packed
     assert wheel.name.startswith(f"sumkit-{VERSION}-")
 
 

@@ -1,13 +1,17 @@
 """Every command of README and docs is run, and what a page says it prints is what it prints."""
 
+import shlex
+import sys
+
 import pytest
 
-from tests.docs.console import Command, blocks, commands, matches
+from tests.docs.console import Command, blocks, commands, matches, run
 from tests.docs.elsewhere import RUN_ELSEWHERE
-from tests.docs.place import PAGES, ROOT, clone, put_hub_models, run_in
+from tests.docs.place import PAGES, ROOT, clone, environment, put_hub_models, run_in
 
 WITH_COMMANDS = [page for page in PAGES if commands(ROOT / page)]
 WITH_SLOW = [page for page in WITH_COMMANDS if any(command.slow for command in commands(ROOT / page))]
+WITH_PYTHON = [page for page in PAGES if any(block.language == "pycon" for block in blocks(ROOT / page))]
 # Languages of blocks that hold no command, and whether a test reads them: files and sketches for the eye.
 NO_COMMANDS = {"", "text", "yaml", "json", "jsonl", "csv", "mermaid"}
 
@@ -54,14 +58,29 @@ def test_every_other_command_is_one_that_another_test_or_place_runs(page):
                 if text and not text.startswith("#"):
                     assert text in RUN_ELSEWHERE, f"{page}:{block.line}: {text}"
         elif page not in ("docs/cli.md", "docs/settings.md"):
-            assert block.language in {*NO_COMMANDS, "console", "python"}, f"{page}:{block.line}: {block.language}"
+            assert block.language in {*NO_COMMANDS, "console", "pycon"}, f"{page}:{block.line}: {block.language}"
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_python_of_a_page_compiles(page):
-    for block in blocks(ROOT / page):
-        if block.language == "python":
-            compile("\n".join(block.lines), f"{page}:{block.line}", "exec")
+def check_python(page: str, with_slow: bool, home, directory) -> None:
+    """The page's Python sessions, as doctest, one after the other in one process; `...` stands for any text."""
+    chosen = [block for block in blocks(ROOT / page) if block.language == "pycon"]
+    lines = [line for block in chosen if with_slow or "slow" not in block.marks for line in (*block.lines, "")]
+    session = directory / "session.txt"
+    session.write_text("\n".join(lines), encoding="utf-8")
+    command = [sys.executable, "-m", "doctest", "-o", "ELLIPSIS", "-o", "NORMALIZE_WHITESPACE", session.name]
+    status, printed = run(Command(shlex.join(command), (), 1), directory, environment(home, with_models=with_slow))
+    assert status == 0, "\n".join(printed)
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON)
+def test_the_python_of_a_page_prints_what_it_says(page, home, tmp_path):
+    check_python(page, False, home, clone(tmp_path / "sumkit"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", WITH_PYTHON)
+def test_the_python_of_a_page_run_from_start_to_end_prints_what_it_says(page, home_with_models, tmp_path):
+    check_python(page, True, home_with_models, clone(tmp_path / "sumkit"))
 
 
 def test_the_comparison_tells_words_numbers_and_gaps_apart():
