@@ -25,18 +25,28 @@ COMMAND_LINE = "command line"  # the source of settings that were given as flags
 
 @dataclass(frozen=True)
 class SettingInfo:
-    """One setting as the command line and the docs see it. `path` is dotted: `lora.rank`."""
+    """One setting as the command line and the docs see it. `path` is dotted: `lora.rank`; `zero` is the word for 0."""
 
     group: str
     name: str
     annotation: Any
     default: Any
     help: str
-    flag: str
+    zero: str
 
     @property
     def path(self) -> str:
         return f"{self.group}.{self.name}"
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    def shown(self, value: Any) -> str:
+        """A value as people read it: a word for 0 where there is one, on and off for flags."""
+        if isinstance(value, bool):
+            return "on" if value else "off"
+        return self.zero if self.zero and value == 0 else str(value)
 
 
 @cache
@@ -47,8 +57,8 @@ def all_settings() -> tuple[SettingInfo, ...]:
     for group, cls in groups.items():
         hints = typing.get_type_hints(cls, include_extras=True)
         for item in dataclasses.fields(cls):
-            flag = item.metadata.get("flag") or "--" + item.name.replace("_", "-")
-            found.append(SettingInfo(group, item.name, hints[item.name], item.default, item.metadata["help"], flag))
+            help_text, zero = item.metadata["help"], item.metadata["zero"]
+            found.append(SettingInfo(group, item.name, hints[item.name], item.default, help_text, zero))
     return tuple(found)
 
 

@@ -17,11 +17,9 @@ NonNegative = Annotated[int, Ge(0)]
 Fraction = Annotated[float, Ge(0.0), Le(1.0)]
 
 
-def setting(default: Any, help: str, flag: str = "") -> Any:
-    """A dataclass field with its help text; `flag` replaces the flag derived from the field's name."""
-    metadata = {"help": help, "flag": flag}
-    if isinstance(default, list | dict):
-        return field(default_factory=lambda: default.copy(), metadata=metadata)
+def setting(default: Any, help: str, zero: str = "") -> Any:
+    """A dataclass field with its help text. `zero` is the word that the command line shows and takes for 0."""
+    metadata = {"help": help, "zero": zero}
     return field(default=default, metadata=metadata)
 
 
@@ -32,18 +30,20 @@ class DataSettings:
     data: str = setting(
         "", "Directory with train/dev/test files, one .jsonl/.csv/.parquet file, or a data set name (demo, xsum, …)."
     )
-    document_column: str = setting("", "Column that holds the document; recognised by name when not given.")
-    summary_column: str = setting("", "Column that holds the summary; recognised by name when not given.")
-    limit_train: NonNegative = setting(0, "Use at most this many training examples (0: all), chosen by the seed.")
-    limit_dev: NonNegative = setting(200, "Use at most this many dev examples during training (0: all).")
-    dev_fraction: Fraction = setting(0.1, "Share of a single file that becomes dev, and again test, split by the seed.")
-    on_bad_row: Literal["skip", "stop"] = setting("skip", "What a row that cannot be used leads to.")
-    duplicates: Literal["drop", "keep"] = setting("drop", "Exact and near duplicates within train: drop or keep them.")
-    leaks: Literal["drop", "keep"] = setting("drop", "Training rows that also are in dev or test: drop or keep them.")
-    concise_share: Fraction = setting(
-        0.0, "Share of training examples with a concise summary; others are left out to reach it (0: as they come)."
+    document_column: str = setting("", "Column that holds the document; recognized by name when not given.")
+    summary_column: str = setting("", "Column that holds the summary; recognized by name when not given.")
+    limit_train: NonNegative = setting(0, "Most training examples to use, chosen by the seed.", "all")
+    limit_dev: NonNegative = setting(200, "Most dev examples to use during training.", "all")
+    dev_fraction: Fraction = setting(
+        0.1, "Share of a single file that becomes dev, and as much again test, split by the seed."
     )
-    concise_words: Positive = setting(100, "Words up to which a summary counts as concise for --concise-share.")
+    on_bad_row: Literal["skip", "stop"] = setting("skip", "What to do with a row that cannot be used.")
+    duplicates: Literal["drop", "keep"] = setting("drop", "Exact and near duplicates within train: drop or keep them.")
+    leaks: Literal["drop", "keep"] = setting("drop", "Training rows that are also in dev or test: drop or keep them.")
+    concise_share: Fraction = setting(
+        0.0, "Share of training examples with a concise summary; others are left out to reach it.", "off"
+    )
+    concise_words: Positive = setting(100, "Most words of a summary that counts as concise for --concise-share.")
     min_document_words: NonNegative = setting(5, "Rows whose document has fewer words are dropped and counted.")
 
 
@@ -52,22 +52,26 @@ class PromptSettings:
     """How a document becomes a prompt, and how long both may be."""
 
     template: str = setting(
-        "auto", "Prompt template by name or YAML file; auto: chat for instruct models, direct for base models."
+        "auto", "Prompt template, by name or YAML file; auto: chat for instruct models, direct for base models."
     )
     max_length: Positive = setting(1024, "Longest prompt plus summary in tokens; the document is cut to fit.")
-    max_document_tokens: NonNegative = setting(0, "Longest document in tokens (0: whatever fits in --max-length).")
-    max_summary_tokens: NonNegative = setting(
-        0, "Longest summary in tokens; longer ones are left out of training, never cut (0: half of --max-length)."
+    max_document_tokens: NonNegative = setting(
+        0, "Longest document in tokens; auto: whatever fits in --max-length.", "auto"
     )
-    truncation: Literal["tail", "middle"] = setting("tail", "Which part of an over-long document is cut.")
-    max_words: Positive = setting(30, "Word limit that the templates `limit` and `chat` ask for.")
+    max_summary_tokens: NonNegative = setting(
+        0,
+        "Longest summary in tokens; longer ones are left out of training, never cut. Auto: half of --max-length.",
+        "auto",
+    )
+    truncation: Literal["tail", "middle"] = setting("tail", "Which part of a document that is too long is cut.")
+    max_words: Positive = setting(30, "Word limit in the templates `limit` and `chat`.")
 
 
 @dataclass(frozen=True)
 class ModelSettings:
     """The base model and how it is loaded."""
 
-    model: str = setting("qwen2.5-0.5b", "Preset name, Hub id, or local directory with safetensors.")
+    model: str = setting("qwen2.5-0.5b", "Preset, Hub id, or local directory with safetensors.")
     quantize: Literal["4bit", "8bit", "none"] = setting("4bit", "Quantization of the frozen base's linear layers.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = setting(
         "auto", "Compute type; auto: bfloat16 where it is real, float16 with gradient scaling on older GPUs."
@@ -84,9 +88,9 @@ class LoraSettings:
     alpha: Annotated[float, Gt(0)] = setting(32.0, "Adapter scale: alpha / rank.")
     dropout: Annotated[float, Ge(0.0), Le(0.95)] = setting(0.0, "Dropout on the adapter's input.")
     target_modules: str = setting("all-linear", "Adapted layers: all-linear, or names such as q_proj,v_proj.")
-    adapter_layers: NonNegative = setting(0, "Adapt only this many of the last layers (0: all).")
+    adapter_layers: NonNegative = setting(0, "Adapt only this many of the last layers.", "all")
     rank_stabilised: bool = setting(False, "Scale by alpha / sqrt(rank) instead of alpha / rank.")
-    dora: bool = setting(False, "DoRA: also train how long each row of the adapted weights is.")
+    dora: bool = setting(False, "DoRA: also train the magnitude of each row of the adapted weights.")
     added_tokens: str = setting(
         "", "Special tokens to add to the tokenizer, such as <|user|>,<|assistant|>; their rows are trained too."
     )
@@ -97,11 +101,11 @@ class TrainingSettings:
     """The optimizer's steps."""
 
     epochs: Annotated[float, Gt(0)] = setting(1.0, "Passes over the training data.")
-    steps: NonNegative = setting(0, "Optimizer steps (0: as many as --epochs makes).")
+    steps: NonNegative = setting(0, "Optimizer steps; auto: as many as --epochs makes.", "auto")
     learning_rate: Annotated[float, Gt(0)] = setting(1e-3, "Peak learning rate.")
     schedule: Literal["cosine", "linear", "constant"] = setting("cosine", "Learning rate after warm-up.")
-    warmup_steps: NonNegative = setting(0, "Warm-up steps (0: --warmup-fraction of all steps).")
-    warmup_fraction: Fraction = setting(0.05, "Share of all steps that warms up linearly from 0.")
+    warmup_steps: NonNegative = setting(0, "Warm-up steps; auto: --warmup-fraction of all steps.", "auto")
+    warmup_fraction: Fraction = setting(0.05, "Share of all steps in which the learning rate rises linearly from 0.")
     final_learning_rate_fraction: Fraction = setting(0.0, "Learning rate at the end, as a share of the peak.")
     optimizer: Literal["adamw", "adamw-8bit", "paged-adamw-8bit"] = setting(
         "adamw", "Optimizer; the 8-bit ones exist on the CUDA engine only."
@@ -111,16 +115,16 @@ class TrainingSettings:
         1.0, "LoRA+: learning rate of the B matrices as a multiple of the A matrices' (16 is usual)."
     )
     neftune_alpha: Annotated[float, Ge(0)] = setting(
-        0.0, "NEFTune: size of the noise on embeddings in training (0: off; 5 is usual)."
+        0.0, "NEFTune: size of the noise added to embeddings in training (5 is usual).", "off"
     )
-    max_grad_norm: Annotated[float, Ge(0)] = setting(1.0, "Clip the global gradient norm (0: off).")
+    max_grad_norm: Annotated[float, Ge(0)] = setting(1.0, "Clip the global gradient norm to this.", "off")
     batch_size: Positive = setting(16, "Examples in one optimizer step, over all micro-batches and ranks.")
     batch_target_tokens: NonNegative = setting(
-        0, "Target tokens in one optimizer step; replaces --batch-size when set."
+        0, "Target tokens in one optimizer step, in place of --batch-size.", "off"
     )
-    micro_batch_tokens: Positive = setting(4096, "Tokens (padding included) that go through the model at once.")
+    micro_batch_tokens: Positive = setting(4096, "Tokens, padding included, in one pass through the model.")
     boundary_loss_weight: Annotated[float, Ge(0)] = setting(
-        0.0, "Weight of the extra loss on a summary's first tokens (0: off; 0.1 is the usual value)."
+        0.0, "Weight of the extra loss on a summary's first tokens (0.1 is usual).", "off"
     )
     boundary_position_weight: Annotated[float, Ge(1)] = setting(2.0, "Weight of the very first token in that loss.")
     boundary_window: Positive = setting(4, "How many first tokens that loss covers.")
@@ -131,40 +135,46 @@ class TrainingSettings:
 class EvaluationSettings:
     """What is measured while training, and which adapter is kept."""
 
-    eval_every: NonNegative = setting(0, "Steps between dev evaluations (0: four times a run).")
-    eval_rouge: NonNegative = setting(0, "Dev documents to summarize and score at each evaluation (0: loss only).")
+    eval_every: NonNegative = setting(0, "Steps between dev evaluations; auto: four evaluations a run.", "auto")
+    eval_rouge: NonNegative = setting(
+        0, "Dev documents to summarize and score at each evaluation; off: dev loss only.", "off"
+    )
     keep_best_by: Literal["dev_loss", "rouge", "last"] = setting("dev_loss", "Which adapter the run keeps.")
-    patience: NonNegative = setting(0, "Stop after this many evaluations without gain (0: never).")
-    preview_every: NonNegative = setting(0, "Steps between preview summaries (0: none).")
-    preview_prompts: str = setting("", "Text or JSONL file with documents to preview; default: first dev documents.")
-    preview_count: Positive = setting(2, "How many documents are previewed.")
+    patience: NonNegative = setting(0, "Stop after this many evaluations without improvement.", "off")
+    preview_every: NonNegative = setting(0, "Steps between preview summaries.", "off")
+    preview_prompts: str = setting(
+        "", "Text or JSONL file with documents to preview; the first dev documents when not given."
+    )
+    preview_count: Positive = setting(2, "How many documents to preview.")
 
 
 @dataclass(frozen=True)
 class GenerationSettings:
     """How summaries are generated in evaluation and previews."""
 
-    max_new_tokens: Positive = setting(96, "Most tokens of a summary; the prompt is not counted.")
+    max_new_tokens: Positive = setting(96, "Longest summary in tokens; the prompt is not counted.")
     beams: Positive = setting(1, "Beam width (CUDA engine); 1 is greedy.")
-    generation_batch_tokens: Positive = setting(16384, "Tokens, prompts and summaries, generated at once.")
+    generation_batch_tokens: Positive = setting(16384, "Tokens, prompts and summaries together, generated at once.")
 
 
 @dataclass(frozen=True)
 class OutputSettings:
     """The run directory and what is written to it."""
 
-    run: str = setting("", "Run directory (default: runs/<model>-<data>-<time>).")
-    save_every: NonNegative = setting(0, "Steps between checkpoints (0: at each evaluation).")
-    keep_checkpoints: Positive = setting(2, "How many newest checkpoints stay.")
+    run: str = setting("", "Run directory; runs/<model>-<data>-<time> when not given.")
+    save_every: NonNegative = setting(0, "Steps between checkpoints; auto: at each evaluation.", "auto")
+    keep_checkpoints: Positive = setting(2, "How many of the newest checkpoints to keep.")
     log_every: Positive = setting(1, "Steps between rows of metrics.jsonl.")
     tracker: Literal["none", "tensorboard", "wandb"] = setting("none", "Also log to this tracker.")
-    test_limit: NonNegative = setting(200, "Examples of the final evaluation (0: all; needs --final-eval).")
-    final_eval: bool = setting(True, "Evaluate the kept adapter against the baselines when training ends.")
+    test_limit: NonNegative = setting(200, "Most examples in the final evaluation.", "all")
+    final_eval: bool = setting(True, "Evaluate the adapter against the baselines when training ends.")
     base_template: str = setting(
         "auto",
-        "Prompt of the untuned model in the final evaluation: its best of all (auto), the run's (same), or a name.",
+        "Prompt of the untuned model in the final evaluation: its best of all (auto), the run's own (same), or a name.",
     )
-    engine: Literal["auto", "mlx", "cuda"] = setting("auto", "Which engine trains.")
+    engine: Literal["auto", "mlx", "cuda"] = setting(
+        "auto", "Engine to use; auto: mlx on Apple silicon, else cuda, on a GPU or on the CPU."
+    )
 
 
 @dataclass(frozen=True)
@@ -172,29 +182,39 @@ class AlignSettings:
     """Training on preferences (`sumkit align`): where they come from and how strongly they pull."""
 
     method: Literal["dpo", "grpo"] = setting(
-        "dpo", "Learn from pairs of the best and worst sample (dpo), or from every sample as training goes on (grpo)."
+        "dpo", "Learn from pairs of the best and worst sample (dpo), or from all samples as training goes on (grpo)."
     )
     start: str = setting("", "Run that alignment started from; empty for a run that was not aligned.")
-    ratings: str = setting("", "File of choices and ratings (sumkit serve writes it) in place of the model's samples.")
-    pair_documents: Positive = setting(400, "Training documents that the model summarizes to learn from.")
-    pair_dev_documents: NonNegative = setting(50, "Dev documents it summarizes to measure by.")
-    samples: Annotated[int, Ge(2)] = setting(4, "Summaries sampled of each document.")
-    sampling_temperature: Annotated[float, Gt(0)] = setting(0.8, "Temperature of that sampling for pairs; grpo's is 1.")
+    ratings: str = setting("", "File of people's choices and ratings (sumkit serve writes it), in place of samples.")
+    pair_documents: Positive = setting(400, "Training documents to sample summaries of.")
+    pair_dev_documents: NonNegative = setting(50, "Dev documents to sample summaries of, to measure progress.")
+    samples: Annotated[int, Ge(2)] = setting(4, "Summaries to sample for each document.")
+    sampling_temperature: Annotated[float, Gt(0)] = setting(
+        0.8, "Temperature of sampling for pairs; grpo samples at 1."
+    )
     sampling_top_p: Annotated[float, Gt(0), Le(1)] = setting(
-        0.95, "Share of probability that is sampled from for pairs; grpo's is 1."
+        0.95, "Share of probability to sample from for pairs; grpo samples from all."
     )
-    target_words: NonNegative = setting(0, "Words up to which a summary is not too long (0: the references' median).")
-    length_weight: Annotated[float, Ge(0)] = setting(0.15, "Score lost by a summary twice as long as that.")
+    target_words: NonNegative = setting(
+        0, "Longest summary in words without a penalty; auto: the median reference.", "auto"
+    )
+    length_weight: Annotated[float, Ge(0)] = setting(0.15, "Penalty for a summary twice as long as --target-words.")
     support_weight: Annotated[float, Ge(0)] = setting(
-        0.1, "Score lost for each number, date, name or quote that the document does not hold."
+        0.1, "Penalty for each number, date, name or quote that is not in the document."
     )
-    pair_margin: Annotated[float, Gt(0)] = setting(0.05, "Least difference in score (0 to 1) that makes a pair.")
-    beta: Annotated[float, Gt(0)] = setting(0.3, "How strongly the tuned model is held to the reference (DPO's beta).")
-    kl_weight: Annotated[float, Ge(0)] = setting(0.04, "How strongly grpo holds the model to the reference; 0: not.")
+    pair_margin: Annotated[float, Gt(0)] = setting(
+        0.05, "Least difference in score (0 to 1) between the two summaries of a pair."
+    )
+    beta: Annotated[float, Gt(0)] = setting(0.3, "How closely dpo keeps the model to the reference model (DPO's beta).")
+    kl_weight: Annotated[float, Ge(0)] = setting(
+        0.04, "How closely grpo keeps the model to the reference model.", "off"
+    )
     sft_weight: Annotated[float, Ge(0)] = setting(
-        0.2, "Weight of an ordinary loss on the better summaries beside dpo's; grpo has none."
+        0.2, "Weight of the ordinary loss on the better summaries, beside dpo's; grpo has none."
     )
-    reference: Literal["start", "untuned"] = setting("start", "The reference: the run as it was, or the untuned model.")
+    reference: Literal["start", "untuned"] = setting(
+        "start", "Reference model: the run as it was, or the untuned model."
+    )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from common.cli.options import settings_options
+from common.cli.options import GroupedCommand, settings_options
 
 DEFAULTS: dict[str, Any] = {
     "learning_rate": 5e-5,
@@ -36,7 +36,7 @@ OFFERED = (
 )  # fmt: skip
 
 
-@click.command("align")
+@click.command("align", cls=GroupedCommand)
 @click.argument("start", metavar="RUN", type=click.Path(path_type=Path))
 @settings_options(groups=("align",), names=OFFERED, without=("start",), defaults=DEFAULTS)
 @click.option("--resume", is_flag=True, help="Continue the run in --run from its newest checkpoint.")

@@ -22,26 +22,38 @@ from common.progress import settle_libraries
 from common.safe_text import visible
 from common.version import VERSION
 
-COMMANDS: dict[str, str] = {
-    "budget": "What a compute budget buys, in parameters and tokens.",
-    "plan": "Whether a run fits on a device and how long it takes.",
-    "doctor": "Whether this machine can train, and what to mend if not.",
-    "data": "Look at a data set: lengths, duplicates, leaks, what would be cut.",
-    "prompts": "Show the prompt templates filled in.",
-    "train": "Fine-tune a model into a summarizer.",
-    "eval": "Score a run against the untuned model and simple baselines.",
-    "score": "Score any system's summaries against references.",
-    "check": "Check summaries against their documents.",
-    "summarize": "Summarize files, folders or standard input.",
-    "compare": "Runs side by side, with paired tests.",
-    "report": "Write a run's report.",
-    "export": "A run for other programs: PEFT, MLX, merged, GGUF, Ollama, a Space.",
-    "serve": "A local page and an API to summarize with.",
-    "sweep": "Many runs under different settings, and the best of them.",
-    "align": "Make a run's summaries shorter and more faithful by preference.",
-    "recipes": "Published write-ups as settings, with what they reported.",
-    "demo": "The whole journey on the embedded corpus.",
+# Commands in the order of the journey.
+JOURNEY: dict[str, dict[str, str]] = {
+    "Before training": {
+        "doctor": "Check whether this machine can train, and how to fix it if not.",
+        "data": "Look at a data set: lengths, duplicates, leaks, what would be cut.",
+        "prompts": "Show the prompt templates filled in.",
+        "plan": "Estimate memory, disk and time of a run.",
+        "budget": "What a compute budget buys, in parameters and tokens.",
+    },
+    "Train": {
+        "train": "Fine-tune a model into a summarizer.",
+        "align": "Make a run's summaries shorter and more faithful, by preference.",
+        "sweep": "Train under many settings and name the best.",
+    },
+    "Judge": {
+        "eval": "Score a run against the untuned model and simple baselines.",
+        "compare": "Compare runs side by side, with paired tests.",
+        "score": "Score any system's summaries against references.",
+        "check": "Check summaries against their documents.",
+        "report": "Write a run's report.",
+    },
+    "Use": {
+        "summarize": "Summarize files, folders or standard input.",
+        "serve": "Serve a local page and an API to summarize with.",
+        "export": "Convert a run: PEFT, MLX, merged, GGUF, Ollama, a Space.",
+    },
+    "More": {
+        "demo": "The whole journey on the embedded corpus.",
+        "recipes": "Published write-ups as settings, with the results they reported.",
+    },
 }
+COMMANDS: dict[str, str] = {name: text for commands in JOURNEY.values() for name, text in commands.items()}
 
 
 class LazyGroup(click.Group):
@@ -66,8 +78,10 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        width = max(map(len, COMMANDS))
+        for title, commands in JOURNEY.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), text) for name, text in commands.items()])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -18,22 +18,91 @@ from common.settings import RunConfig
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-TITLES = {"": "Options", "lora": "LoRA"}  # of the groups in help; others are their own names
+# Sections of help in the order in which a person decides, with the groups of settings they show.
+SECTIONS = {
+    "What to learn from": ("data", "prompt"),
+    "Preferences": ("align",),
+    "Which model": ("model", "lora"),
+    "How much": ("training",),
+    "Evaluation": ("evaluation", "generation"),
+    "Where to": ("output",),
+    "Options": (),
+}
+# Settings outside the section of their group, and commands' own options, by parameter name; others are "Options".
+ELSEWHERE = {
+    "engine": "Which model",
+    **dict.fromkeys(("test_limit", "final_eval", "base_template", "eval_only", "sample_count"), "Evaluation"),
+    **dict.fromkeys(("resume", "plots", "as_json", "quiet", "verbose"), "Where to"),
+}
+# What `--help` shows of the settings; `--help-all` shows all.
+FIRST = frozenset(
+    ("data", "document_column", "summary_column", "limit_train", "max_length", "model", "quantize", "rank", "engine",
+     "epochs", "learning_rate", "test_limit", "run")
+)  # fmt: skip
+LATER = frozenset(("curve", "eval_only", "sample_count"))  # train's own that `--help` leaves out
+
+
+def section_of(name: str) -> str:
+    """The section of help that shows a parameter."""
+    group = next((info.group for info in config.all_settings() if info.name == name), None)
+    return ELSEWHERE.get(name) or next((title for title, groups in SECTIONS.items() if group in groups), "Options")
 
 
 class GroupedCommand(click.Command):
-    """A command whose help lists the settings under their groups' names, and its own options first."""
+    """A command whose help lists options in sections. `short` commands list only the most used, and all of them with
+    `--help-all`."""
+
+    def __init__(self, *args: Any, short: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.short = short
+        if short:
+            self.params.append(
+                click.Option(["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=_show_all,
+                             help="Show all options and exit.")
+            )  # fmt: skip
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups = {info.name: info.group for info in config.all_settings()}
-        rows: dict[str, list[tuple[str, str]]] = {"": []}
+        settings = {info.name for info in config.all_settings()}
+        rows: dict[str, list[tuple[str, str]]] = {title: [] for title in SECTIONS}
+        left_out = 0
         for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record:
-                rows.setdefault(groups.get(parameter.name or "", ""), []).append(record)
-        for group, records in rows.items():
-            with formatter.section(TITLES.get(group, group.capitalize())):
-                formatter.write_dl(records)
+            record, name = parameter.get_help_record(ctx), parameter.name or ""
+            if record and self.short and not ctx.meta.get(ALL) and (name in settings - FIRST or name in LATER):
+                left_out += 1
+            elif record:
+                rows[section_of(name)].append(record)
+        for title, records in rows.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+        if left_out:
+            formatter.write_paragraph()
+            formatter.write_text(f"{left_out} more options: {ctx.command_path} --help-all")
+
+
+ALL = "sumkit.help_all"  # in a context's `meta`: whether help shows every option
+
+
+def _show_all(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        ctx.meta[ALL] = True
+        click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
+
+
+class NumberOrWord(click.ParamType):
+    """A number, or a word that stands for 0."""
+
+    def __init__(self, kind: type, word: str) -> None:
+        self.kind, self.word, self.name = kind, word, f"number or {word}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == self.word:
+            return self.kind(0)
+        try:
+            return self.kind(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor {self.word}", param, ctx)
 
 
 def settings_options(
@@ -59,22 +128,17 @@ def settings_options(
 
 def _option(info: config.SettingInfo) -> Callable[[Any], Any]:
     kind = _base_type(info.annotation)
-    shown = f"{info.help} [default: {info.default}]" if info.default not in ("", None) else info.help
+    shown = f"{info.help} [default: {info.shown(info.default)}]" if info.default not in ("", None) else info.help
     if kind is bool:
         return click.option(f"{info.flag}/--no-{info.flag[2:]}", info.name, default=None, help=shown)
     if typing.get_origin(kind) is typing.Literal:
         choices = click.Choice([str(choice) for choice in typing.get_args(kind)])
         return click.option(info.flag, info.name, type=choices, default=None, help=shown)
+    metavar = "DIR" if info.name == "run" else {int: "N", float: "X"}.get(kind, "TEXT")
     return click.option(
-        info.flag, info.name, type=kind, default=None, help=shown, metavar=_metavar(info, kind),
-        shell_complete=COMPLETIONS.get(info.name),
+        info.flag, info.name, type=NumberOrWord(kind, info.zero) if info.zero else kind, default=None, help=shown,
+        metavar=f"{metavar}|{info.zero}" if info.zero else metavar, shell_complete=COMPLETIONS.get(info.name),
     )  # fmt: skip
-
-
-def _metavar(info: config.SettingInfo, kind: Any) -> str:
-    if info.name == "run":
-        return "DIR"
-    return {int: "N", float: "X"}.get(kind, "TEXT")
 
 
 def _base_type(annotation: Any) -> Any:

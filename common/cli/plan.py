@@ -12,7 +12,7 @@ from common.cli.completion import COMPLETIONS
 from common.cli.options import GroupedCommand, config_from, settings_options
 
 
-@click.command("plan", cls=GroupedCommand)
+@click.command("plan", cls=GroupedCommand, short=True)
 @settings_options(
     groups=("data", "prompt", "model", "lora", "training", "evaluation", "generation", "output"), without=("run",)
 )

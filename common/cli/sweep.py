@@ -16,7 +16,7 @@ from common.cli.options import GroupedCommand, config_from, settings_options
 GROUPS = ("data", "prompt", "model", "lora", "training", "evaluation", "generation")
 
 
-@click.command("sweep", cls=GroupedCommand)
+@click.command("sweep", cls=GroupedCommand, short=True)
 @click.option("--vary", multiple=True, metavar="SETTING=VALUES",
               help="Setting and its values: A,B,C; A|B where values hold commas; LOW..HIGH, a range to draw from "
               "(logarithmic). May be given several times.")  # fmt: skip

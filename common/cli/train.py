@@ -33,7 +33,7 @@ def command_for(engine: str | None) -> click.Command:
     program = {"mlx": "python -m mlx_sum.train", "cuda": "python -m cuda_sum.train"}.get(engine or "", "sumkit train")
 
     @click.command(
-        "train", cls=GroupedCommand, help=HELP.format(prog=program),
+        "train", cls=GroupedCommand, short=True, help=HELP.format(prog=program),
         context_settings={"help_option_names": ["-h", "--help"]},
     )  # fmt: skip
     @settings_options(

@@ -1,13 +1,16 @@
 """The command line as people meet it: exit statuses, hints, and one JSON document on stdout."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
 from common.cli.main import COMMANDS, group, run
+from common.cli.options import ELSEWHERE, FIRST, LATER, NumberOrWord, config_from
 from common.cli.train import command_for
+from common.config import all_settings
 
 
 def call(capsys, *arguments: str) -> tuple[int, str, str]:
@@ -100,14 +103,61 @@ def test_prompts_as_json_is_one_document(capsys):
     assert {row["name"] for row in json.loads(out)["templates"]} >= {"direct", "chat", "limit"}
 
 
-def test_the_many_flags_of_train_are_listed_under_the_groups_of_the_settings(capsys):
-    status, out, _ = call(capsys, "train", "--help")
+SECTIONS = ("What to learn from", "Which model", "How much", "Evaluation", "Where to", "Options")
+
+
+@pytest.mark.parametrize("asked", ["--help", "--help-all"])
+def test_help_of_train_is_in_sections_as_a_person_decides(capsys, asked):
+    status, out, _ = call(capsys, "train", asked)
     assert status == 0
-    titles = ("Options", "Data", "Prompt", "Model", "LoRA", "Training", "Output")
+    places = [out.index(f"\n{title}:\n") for title in SECTIONS]
+    assert places == sorted(places)
+    parts = dict(zip(SECTIONS, out[places[0] :].split("\n\n"), strict=False))
+    assert "  --data TEXT " in parts["What to learn from"]
+    assert "  --test-limit N|all " in parts["Evaluation"]
+    assert "  --json " in parts["Where to"]
+    assert "Preferences" not in out
+
+
+def test_help_lists_what_matters_and_help_all_lists_every_setting(capsys):
+    def flags(out):
+        return set(re.findall(r"^  (?:-\w, )?(--[\w-]+)", out, re.MULTILINE))
+
+    _, out, _ = call(capsys, "train", "--help")
+    short = flags(out)
+    assert len(short) <= 23  # 13 settings, and the options that every command has
+    assert "more options: sumkit train --help-all" in out
+    _, out, _ = call(capsys, "train", "--help-all")
+    every = {info.flag for info in all_settings() if info.group != "align"}
+    assert short < flags(out)
+    assert every <= flags(out)
+    assert "--help-all\n" not in out
+
+
+def test_first_and_later_options_of_help_are_options_of_train():
+    names = {parameter.name for parameter in command_for(None).params}
+    assert names >= FIRST | LATER | ELSEWHERE.keys() - {"plots", "quiet", "verbose"}
+
+
+def test_a_word_stands_for_0(capsys):
+    _, out, _ = call(capsys, "train", "--help-all")
+    assert "[default: all]" in out
+    assert "(0:" not in out
+    assert config_from({"limit_train": NumberOrWord(int, "all").convert("all", None, None)}).data.limit_train == 0
+
+
+def test_a_word_that_stands_for_nothing_is_refused(capsys):
+    status, _, err = call(capsys, "train", "--limit-train", "none")
+    assert status == 2
+    assert "'none' is neither a number nor all" in err
+
+
+def test_commands_are_grouped_by_the_journey(capsys):
+    _, out, _ = call(capsys, "--help")
+    titles = ("Before training", "Train", "Judge", "Use", "More")
     places = [out.index(f"\n{title}:\n") for title in titles]
     assert places == sorted(places)
-    assert out.index("\nLoRA:\n") < out.index("  --rank N ") < out.index("\nTraining:\n")
-    assert out.index("\nOptions:\n") < out.index("  --resume ") < out.index("\nData:\n")
+    assert [name for name in re.findall(r"^  ([a-z]+)  ", out, re.MULTILINE) if name in COMMANDS] == list(COMMANDS)
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
@@ -142,12 +192,6 @@ def test_a_settings_file_may_name_the_run_to_resume(capfd, tmp_path):
     status, _, err = call(capfd, "train", "--resume", "--config", str(tmp_path / "c.yaml"))
     assert status == 1
     assert "nowhere.jsonl" in err
-
-
-def test_generate_samples_stands_among_trains_own_options(capsys):
-    _, out, _ = call(capsys, "train", "--help")
-    assert "Align:" not in out
-    assert out.index("--generate-samples") < out.index("Data:")
 
 
 def test_a_sweep_is_not_reported_as_a_run(capsys, tmp_path):
