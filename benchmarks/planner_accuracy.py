@@ -251,7 +251,7 @@ def main() -> None:
         f"python benchmarks/planner_accuracy.py --engine {options.engine}"
         + (f" --dtype {options.dtype}" if options.dtype else ""),
         rows,
-        headline("median relative error of predicted peak memory", median, ALLOWED_MEDIAN, "the 10 % asked for",
+        headline("median relative error of predicted peak memory", median, ALLOWED_MEDIAN, "10 % at most",
                  lower_is_better=True),
         packages=["mlx", "mlx-lm"] if options.engine == "mlx" else ["torch", "transformers", "peft", "bitsandbytes"],
         notes=[f"Lowest error {under:+.1%} (allowed -{ALLOWED_UNDER:.0%}), highest {over:+.1%}. Measured: {how}."],

@@ -84,7 +84,7 @@ def main() -> None:
           "wall_seconds": wall, "flops_per_second": rate.flops_per_second,
           "seconds_per_batch": rate.seconds_per_batch}],
         headline(f"relative error of the predicted {'CPU time' if options.cpu_seconds else 'time'}", abs(error),
-                 ALLOWED_ERROR, "the 15 % asked for", lower_is_better=True),
+                 ALLOWED_ERROR, "15 % at most", lower_is_better=True),
         packages=["torch", "transformers", "mlx"],
     )  # fmt: skip
 

@@ -15,6 +15,8 @@ SYSTEMS = {
 }
 ALIGNED = {"tuned": "aligned", "base": "untuned"}
 NOT_TRAINED = ("lead1", "lead3", "random", "oracle")
+# Results whose other side is a limit, by the beginning of their names: a ratio to it would compare nothing.
+HELD_TO_A_LIMIT = ("chinchilla_", "exports", "kill_and_resume", "loading_memory", "planner_", "soak_")
 MEASURES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L"}
 
 
@@ -37,12 +39,13 @@ def scores_table(result: dict[str, Any]) -> str:
             lines.append(f"| {label} | {' | '.join(cells)} |")
     training = next(row["training"] for row in result["rows"] if "training" in row)
     gain, scored = training["differences"]["tuned-base"], training["examples_scored"]
-    ended = rows["tuned"]["stop_reasons"]["eos"]
+    finished = rows["tuned"]["stop_reasons"]["eos"]
+    share = f"All {scored}" if finished == scored else f"{finished} of {scored}"
     minutes, seconds = divmod(round(training["seconds"]), 60)
     lines += [
         "",
         f"ROUGE in percent, with 95 % intervals. Gain over the untuned model: {gain['mean']:.1f} ROUGE-1 "
-        f"[{gain['low']:.1f}, {gain['high']:.1f}].\n{ended} of {scored} summaries ended by themselves. "
+        f"[{gain['low']:.1f}, {gain['high']:.1f}].\n{share} summaries finished before the length limit. "
         f"{result['device']}, {minutes} min {seconds:02d} s of training at its median step's speed, "
         f"{result['date'][:10]}.",
     ]
@@ -73,7 +76,7 @@ def runs_table(results: dict[str, dict[str, Any]]) -> str:
 
 def recipes_table(results: dict[str, dict[str, Any]]) -> str:
     """One line for each recorded run of a recipe (`recipe_NAME`): ROUGE of the systems, endings, and the command."""
-    lines = ["| recipe | system | ROUGE-1 / 2 / L | ended by themselves |", "|---|---|---|---|"]
+    lines = ["| recipe | system | ROUGE-1 / 2 / L | finished |", "|---|---|---|---|"]
     commands = []
     for name, result in results.items():
         if not name.startswith("recipe_"):
@@ -136,7 +139,7 @@ def prompts_table(result: dict[str, Any] | None) -> str:
     """Templates zero-shot and tuned on the same documents: ROUGE-1, what they cost in tokens, and endings."""
     if result is None:
         return "Not measured yet."
-    lines = ["| template | | ROUGE-1 | tokens it adds | ended by themselves |", "|---|---|---|---|---|"]
+    lines = ["| template | | ROUGE-1 | tokens it adds | finished |", "|---|---|---|---|---|"]
     rows = [row for row in result["rows"] if "template" in row]
     for row in sorted(rows, key=lambda row: -row["rouge1"]["mean"]):
         lines.append(
@@ -187,11 +190,27 @@ def _measured(result: dict[str, Any]) -> str:
     return f"{result['device']}, {result['date'][:10]}"
 
 
+def limits_table(results: dict[str, dict[str, Any]]) -> str:
+    """One line for each result that is held to a limit, rather than compared with another way of doing it."""
+    lines = ["| result | measured | value | limit | kept | device | date |", "|---|---|---|---|---|---|---|"]
+    for name, result in results.items():
+        head = result["headline"]
+        if name.startswith(HELD_TO_A_LIMIT):
+            limit, kept = f"{head['peer_name']}: {_figure(head['peer'])}", "yes" if head["ratio"] >= 1 else "no"
+            lines.append(
+                f"| `{name}` | {head['metric']} | {_figure(head['ours'])} | {limit} | {kept} "
+                f"| {result['device']} | {result['date'][:10]} |"
+            )
+    return "\n".join(lines)
+
+
 def headline_table(results: dict[str, dict[str, Any]]) -> str:
-    """One line for each result: what was measured, ours, the other side, the ratio (above 1: ours is better)."""
+    """One line for each other result: what was measured, ours, the other side, the ratio (above 1: ours is better)."""
     lines = ["| result | measured | ours | compared with | ratio | device | date |", "|---|---|---|---|---|---|---|"]
     for name, result in results.items():
         head = result["headline"]
+        if name.startswith(HELD_TO_A_LIMIT):
+            continue
         lines.append(
             f"| `{name}` | {head['metric']} | {_figure(head['ours'])} | {head['peer_name']}: "
             f"{_figure(head['peer'])} | {head['ratio']:.2f} | {result['device']} | {result['date'][:10]} |"

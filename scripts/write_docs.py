@@ -22,6 +22,7 @@ from benchmarks.tables import (  # noqa: E402
     all_results,
     exports_table,
     headline_table,
+    limits_table,
     methods_table,
     prompts_table,
     recipes_table,
@@ -30,7 +31,7 @@ from benchmarks.tables import (  # noqa: E402
 )
 from common.budget.planner import Plan, make_plan  # noqa: E402
 from common.cli.main import COMMANDS, group  # noqa: E402
-from common.cli.options import config_from  # noqa: E402
+from common.cli.options import ALL, config_from  # noqa: E402
 from common.config import all_settings  # noqa: E402
 
 WIDTH = 100
@@ -106,6 +107,7 @@ def _commands_page() -> str:
         command = group.get_command(parent, name)
         assert command is not None
         context = click.Context(command, parent, name, terminal_width=WIDTH, max_content_width=WIDTH)
+        context.meta[ALL] = True
         parts.append(f"## sumkit {name}\n\n```\n{command.get_help(context).rstrip()}\n```\n")
     return "\n".join(parts)
 
@@ -123,7 +125,8 @@ def _settings_page() -> str:
         choices = typing.get_args(info.annotation) if typing.get_origin(info.annotation) is typing.Literal else ()
         listed = f" One of {', '.join(choices)}." if choices else ""
         default = "" if info.default == "" else f"`{info.default}`"
-        text = f"{info.help}{listed}".replace("|", "\\|").replace("<", "&lt;")
+        zero = f" 0: {info.zero}." if info.zero else ""
+        text = f"{info.help}{listed}{zero}".replace("|", "\\|").replace("<", "&lt;")
         parts.append(f"| `{info.path}` | `{info.flag}` | {default} | {text} |")
     return "\n".join(parts) + "\n"
 
@@ -134,7 +137,8 @@ def _benchmarks_page() -> str:
         "# Measured\n\nGenerated from the files in `benchmarks/results` by `python scripts/write_docs.py`. Each file "
         "also holds the command, the commit, the versions and every row; `benchmarks/` holds the programs.\n\n"
         f"## Fine-tunes\n\nROUGE-1, in percent, with 95 % intervals.\n\n{runs_table(results)}\n\n"
-        f"## Everything\n\nA ratio above 1 means that ours is better.\n\n{headline_table(results)}\n"
+        f"## Compared\n\nA ratio above 1 means that ours is better.\n\n{headline_table(results)}\n\n"
+        f"## Limits\n\nResults that are held to a limit.\n\n{limits_table(results)}\n"
     )
 
 

@@ -27,7 +27,7 @@ from common.errors import DataError
 
 Array = NDArray[np.float64]
 
-# Chosen over all cut-offs from 800 to 51,200 of Lin et al.'s 30 curves, not for one of them: docs/log.md.
+# Chosen over all cut-offs from 800 to 51,200 of Lin et al.'s 30 curves, not for one of them: docs/decisions.md.
 NOISE = 0.007
 NOISE_DEGREES = 2.0  # how many observations that belief about NOISE counts as
 WEIGHT_POWER = 0.25  # standard deviation of a residual goes as (largest size / size) ** WEIGHT_POWER
