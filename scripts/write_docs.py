@@ -76,7 +76,7 @@ def _what_fits() -> str:
         "m: with a smaller `--micro-batch-tokens`, the same result somewhat slower; g: with a smaller\n"
         "`--generation-batch-tokens`, evaluation somewhat slower; c: with `--gradient-checkpointing`, steps take\n"
         "half as long again; –: does not fit. A Mac lets its GPU use two thirds of the memory, three quarters\n"
-        "from 36 GB on. When memory runs out all the same, `sumkit train` goes on by itself with half the micro-batch."
+        "from 36 GB on. When memory still runs out, `sumkit train` continues with half the micro-batch."
     )
     return "\n".join([*lines, "", legend])
 

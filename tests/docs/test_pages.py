@@ -61,26 +61,17 @@ def test_every_other_command_is_one_that_another_test_or_place_runs(page):
             assert block.language in {*NO_COMMANDS, "console", "pycon"}, f"{page}:{block.line}: {block.language}"
 
 
-def check_python(page: str, with_slow: bool, home, directory) -> None:
-    """The page's Python sessions, as doctest, one after the other in one process; `...` stands for any text."""
-    chosen = [block for block in blocks(ROOT / page) if block.language == "pycon"]
-    lines = [line for block in chosen if with_slow or "slow" not in block.marks for line in (*block.lines, "")]
+@pytest.mark.parametrize("page", WITH_PYTHON)
+def test_the_python_of_a_page_prints_what_it_says(page, home_with_models, tmp_path):
+    """A page's Python sessions, as doctest, one after the other in one process; `...` stands for any text."""
+    directory = clone(tmp_path / "sumkit")
+    lines = [line for block in blocks(ROOT / page) if block.language == "pycon" for line in (*block.lines, "")]
     session = directory / "session.txt"
     session.write_text("\n".join(lines), encoding="utf-8")
     command = [sys.executable, "-m", "doctest", "-o", "ELLIPSIS", "-o", "NORMALIZE_WHITESPACE", session.name]
-    status, printed = run(Command(shlex.join(command), (), 1), directory, environment(home, with_models=with_slow))
+    variables = environment(home_with_models, with_models=True)
+    status, printed = run(Command(shlex.join(command), (), 1), directory, variables)
     assert status == 0, "\n".join(printed)
-
-
-@pytest.mark.parametrize("page", WITH_PYTHON)
-def test_the_python_of_a_page_prints_what_it_says(page, home, tmp_path):
-    check_python(page, False, home, clone(tmp_path / "sumkit"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("page", WITH_PYTHON)
-def test_the_python_of_a_page_run_from_start_to_end_prints_what_it_says(page, home_with_models, tmp_path):
-    check_python(page, True, home_with_models, clone(tmp_path / "sumkit"))
 
 
 def test_the_comparison_tells_words_numbers_and_gaps_apart():
