@@ -82,7 +82,9 @@ def evaluate(
     engine: Literal["auto", "mlx", "cuda"] = "auto",
     out: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Score a run against the untuned model and simple baselines; the dict that `results.json` then holds.
+    """Score a run against the untuned model and simple baselines; the dict that its `results.json` then holds.
+
+    Results stay in the run; a narrower evaluation than the one that is there goes to RUN/evaluations.
 
     data      file, directory or data set name; empty for the run's own
     split     train, dev or test; empty for test, or dev where there is no test
@@ -90,7 +92,7 @@ def evaluate(
     base      also score the untuned model, with the prompt that `base_template` names
     beside    earlier runs to score on the same documents
     bertscore an encoder to score BERTScore with
-    out       directory for results.json, predictions.csv and report.html; the run itself where not given
+    out       another directory for results.json, predictions.csv and report.html
     """
     from common.evaluation.run_evaluation import EvalOptions, evaluate_run
     from common.report.write import write_report
@@ -98,9 +100,8 @@ def evaluate(
 
     earlier = tuple(Path(other) for other in beside)
     options = EvalOptions(str(data), split, limit, multi_reference, base, base_template, earlier, bertscore)
-    place = Path(out) if out else None
-    results = evaluate_run(load_run(run, engine), options, place)
-    write_report(place or Path(run))
+    results, place = evaluate_run(load_run(run, engine), options, Path(out) if out else None)
+    write_report(place)
     return results
 
 

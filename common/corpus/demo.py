@@ -30,7 +30,7 @@ def demo_config(run: Path = RUN, engine: str = "auto") -> RunConfig:
         training=TrainingSettings(epochs=1, learning_rate=2e-3, batch_size=8),
         evaluation=EvaluationSettings(eval_every=12),
         generation=GenerationSettings(max_new_tokens=64),
-        # Of all templates the untuned model is best under `chat` (docs/decisions.md); choosing again would take minutes.
+        # The untuned model is best under `chat` (docs/decisions.md); choosing again would take minutes.
         output=OutputSettings(run=str(run), test_limit=0, base_template="chat", engine=engine),  # type: ignore[arg-type]
     )
 
