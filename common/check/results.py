@@ -32,12 +32,10 @@ class CheckResults:
 
     def as_dict(self) -> dict[str, Any]:
         """`supported` in percent of the summaries and mean `support` in [0, 1], with 95 % intervals, and `checker`."""
-        unknown = {"name": self.checker, "balanced_accuracy": None, "auc": None, "measured_on": None,
-                   "threshold": self.threshold, "tells": False}  # fmt: skip
         return {
             "examples": len(self.checked),
             **support_figures(self.checked, self.threshold),
-            "checker": self.calibration.as_dict() if self.calibration else unknown,
+            "checker": checker_entry(self.calibration, self.checker, self.threshold),
         }
 
     def row(self, index: int) -> dict[str, Any]:
@@ -48,6 +46,31 @@ class CheckResults:
             "supported": self.supported(checked),
             "sentences": [asdict(sentence) for sentence in checked.sentences],
         }
+
+
+@dataclass(frozen=True)
+class SupportCheck:
+    """How summaries were checked. `references` are checked too: what people wrote is the measure of what can be had."""
+
+    checker: str
+    threshold: float
+    calibration: Calibration | None
+    references: tuple[Checked, ...]
+
+    def as_facts(self) -> dict[str, Any]:
+        """`checker` and `references` of results.json."""
+        return {
+            "checker": checker_entry(self.calibration, self.checker, self.threshold),
+            "references": support_figures(self.references, self.threshold),
+        }
+
+
+def checker_entry(calibration: Calibration | None, name: str, threshold: float) -> dict[str, Any]:
+    """The `checker` entry of results; without figures where no error could be planted, so that nobody knows them."""
+    if calibration:
+        return calibration.as_dict()
+    nothing = {"balanced_accuracy": None, "auc": None, "measured_on": None}
+    return {"name": name, **nothing, "threshold": threshold, "tells": False}
 
 
 def support_figures(checked: Sequence[Checked], threshold: float) -> dict[str, Any]:

@@ -23,6 +23,8 @@ import click
               help="Also score this earlier run on the same documents; may be given several times.")  # fmt: skip
 @click.option("--bertscore", default="", metavar="MODEL",
               help="Also score BERTScore with this encoder (a folder or Hub id, e.g. roberta-large).")  # fmt: skip
+@click.option("--checker", default="built-in", show_default=True, metavar="NAME",
+              help="Checks summaries against their documents: built-in or rules.")  # fmt: skip
 @click.option("--engine", type=click.Choice(["auto", "mlx", "cuda"]), default="auto", show_default=True,
               help="Which engine runs the run.")  # fmt: skip
 @click.option(
@@ -45,6 +47,7 @@ def command(
     base_template: str,
     beside: tuple[Path, ...],
     bertscore: str,
+    checker: str,
     engine: str,
     out: Path | None,
     human_sheet: int | None,
@@ -83,7 +86,7 @@ def command(
     from common.run.loaded_run import load_run
 
     loaded = load_run(run, engine)
-    options = EvalOptions(data, split, limit, multi_reference, base, base_template, beside, bertscore)
+    options = EvalOptions(data, split, limit, multi_reference, base, base_template, beside, bertscore, checker)
     results, place = evaluate_run(loaded, options, out)
     report = write_report(place)
     if as_json:

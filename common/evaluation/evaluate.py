@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from common.check.results import SupportCheck
+from common.check.support import Checked
 from common.data.prompts import BUILT_IN, PromptFormat
 from common.engine import Engine, GenerationSpec
 from common.errors import DataError
@@ -34,7 +36,7 @@ class SystemScores:
 
     `reference` says which of an example's references was scored (the first where the mean was taken); `perplexity` is
     that of the references, where the system is a model at hand. `external` (BLEU, chrF, METEOR) and `measures` (form,
-    copying, claims; shape (examples,)) are filled by `evaluation_results.with_measures`.
+    copying, claims; shape (examples,)) are filled by `evaluation_results.with_measures`, `checked` by `check_support`.
     """
 
     name: str
@@ -45,6 +47,7 @@ class SystemScores:
     perplexity: ReferencePerplexity | None = None
     external: Mapping[str, ExternalScore] = field(default_factory=dict)
     measures: Mapping[str, np.ndarray] = field(default_factory=dict)
+    checked: Sequence[Checked] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Evaluation:
     multi_reference: MultiReference
     tokenizer: str
     facts: dict[str, Any] = field(default_factory=dict)
+    support: SupportCheck | None = None
 
 
 def generate_predictions(

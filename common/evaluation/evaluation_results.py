@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from common.check.results import SupportCheck
 from common.evaluation.evaluate import Evaluation, SystemScores
 from common.evaluation.measures import example_measures, external_scores, mean_measures
+from common.evaluation.support import support_columns, support_difference, support_results
 from common.files import write_json, write_text
 from common.metrics.bootstrap import bootstrap_intervals, outcome, paired_difference
 from common.metrics.external import ExternalScore, external_difference
@@ -70,9 +72,14 @@ def results_of(evaluation: Evaluation) -> dict[str, Any]:
         "rouge_tokenizer": evaluation.tokenizer,
         "signatures": {name: score.signature for name, score in known.items()},
         "notes": [score.note for score in known.values() if score.note],
-        "systems": {name: _system_results(system) for name, system in systems.items()},
+        **(evaluation.support.as_facts() if evaluation.support else {}),
+        "systems": {
+            name: _system_results(system) | support_results(system, evaluation.support)
+            for name, system in systems.items()
+        },
         "differences": {
             f"{main}-{other}": _differences(systems[main], systems[other], external[main], external[other])
+            | support_difference(systems[main], systems[other], evaluation.support)
             for other in systems
             if main in systems and other != main
         },
@@ -153,16 +160,16 @@ def write_evaluation(directory: Path, evaluation: Evaluation, results: dict[str,
     run = RunDirectory(directory)
     for name, system in evaluation.systems.items():
         file = run.predictions if name == main else run.predictions_of(name)
-        write_text(file, predictions_csv(evaluation.examples, system))
+        write_text(file, predictions_csv(evaluation.examples, system, evaluation.support))
     for name, stale in run.other_predictions().items():
         if name == main or name not in evaluation.systems:
             stale.unlink()
     write_json(run.results, results)
 
 
-def predictions_csv(examples: Sequence[Example], system: SystemScores) -> str:
+def predictions_csv(examples: Sequence[Example], system: SystemScores, check: SupportCheck | None = None) -> str:
     """One row an example in the contract's columns, then `references` and `unsupported` as JSON lists, then all else
-    that was measured of it, empty where there is nothing to measure.
+    that was measured of it, empty where there is nothing to measure; of a checked system also its support.
 
     `reference` is the one that was scored; `unsupported` lists each number, date, name and quotation of the
     prediction that the document does not hold. BLEU and chrF are those of the sentence alone.
@@ -177,7 +184,8 @@ def predictions_csv(examples: Sequence[Example], system: SystemScores) -> str:
         known = system.perplexity.by_id
         more["perplexity"] = np.array([known.get(example.id, np.nan) for example in examples])
     more |= {name: values for name, values in system.measures.items() if name != "unsupported_claims"}
-    writer.writerow([*texts, *measures, "references", "unsupported", *more])
+    support = support_columns(system, check)
+    writer.writerow([*texts, *measures, "references", "unsupported", *more, *support])
     for index, (example, prediction) in enumerate(zip(examples, system.predictions, strict=True)):
         references = example.all_references
         claims = unsupported_claims(example.document, prediction.text)
@@ -192,6 +200,7 @@ def predictions_csv(examples: Sequence[Example], system: SystemScores) -> str:
             json.dumps(references, ensure_ascii=False),
             json.dumps([{"kind": claim.kind, "text": claim.text} for claim in claims], ensure_ascii=False),
             *(f"{values[index]:.4f}" if np.isfinite(values[index]) else "" for values in more.values()),
+            *(cells[index] for cells in support.values()),
         ]
         writer.writerow([_storable(cell) for cell in row])
     return out.getvalue()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.check.open import open_checker
 from common.data.report import DataReport
 from common.data.sources import SPLITS, Split, large_training_file, load_examples, load_held_out, load_splits
 from common.errors import DataError
@@ -25,6 +26,7 @@ from common.evaluation.evaluate import (
 )
 from common.evaluation.evaluation_results import BASELINES, overlap_facts, results_of, with_measures, write_evaluation
 from common.evaluation.place import Asked, place_results, refuse_other_results
+from common.evaluation.support import check_support
 from common.files import disk_error
 from common.progress import detail, note
 from common.run.loaded_run import LoadedRun
@@ -41,6 +43,7 @@ class EvalOptions:
 
     beside      earlier runs to score on the same documents
     bertscore   an encoder (folder or Hub id) to score BERTScore with; empty leaves that out
+    checker     what checks the summaries against their documents (`common.check.open`)
     """
 
     data: str = ""
@@ -51,6 +54,7 @@ class EvalOptions:
     base_template: str = "auto"
     beside: tuple[Path, ...] = ()
     bertscore: str = ""
+    checker: str = "built-in"
 
 
 class NothingHeldOutError(DataError):
@@ -64,6 +68,7 @@ def evaluate_run(loaded: LoadedRun, options: EvalOptions, out: Path | None = Non
     """
     beside = name_runs(options.beside, loaded.run.path)
     _check_before(out, options.bertscore)
+    checker = open_checker(options.checker)
     examples, split, sample = evaluation_examples(loaded.config, options)
     data = options.data or loaded.config.data.data
     if out:
@@ -105,7 +110,7 @@ def evaluate_run(loaded: LoadedRun, options: EvalOptions, out: Path | None = Non
         "overlap": overlap,
         **({"bertscore_signature": signature, "bertscore_model": options.bertscore} if signature else {}),
     }
-    evaluation = with_measures(dataclasses.replace(evaluation, facts=facts))
+    evaluation = check_support(with_measures(dataclasses.replace(evaluation, facts=facts)), checker)
     results = results_of(evaluation)
     for remark in results["notes"]:
         detail(remark)  # they stay in results.json
