@@ -211,7 +211,7 @@ def choose_engine(requested: str = "auto") -> tuple[EngineName, str]:
     return name, why
 
 
-def refuse_lacking(name: EngineName, optimizer: str, beams: int) -> None:
+def refuse_lacking(name: EngineName, optimizer: str, beams: int = 1) -> None:
     """Raise EngineError for what the engine does not have, before anything is loaded or planned."""
     if name == "mlx" and optimizer != "adamw":
         raise EngineError(f"the mlx engine has no optimizer {optimizer!r}; use --optimizer adamw (or --engine cuda)")

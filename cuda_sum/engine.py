@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from common.engine import EngineSpec, GenerationSpec
+from common.engine import EngineName, EngineSpec, GenerationSpec
 from common.errors import AdapterError, EngineError, ModelError, NonFiniteError
 from common.generation.shared import join_rows
+from common.generation.texts import OnDone, OnToken, Texts
 from common.model.token_rows import grown_shape
 from common.types import Batch, EvalStats, Generation, StepStats
 from cuda_sum import device, distributed
@@ -43,7 +44,7 @@ def build(spec: EngineSpec) -> CudaEngine:
 class CudaEngine:
     """`common.engine.Engine` on torch. Adapter weights and moments are float32 whatever the base computes in."""
 
-    name = "cuda"
+    name: EngineName = "cuda"
 
     def __init__(self, spec: EngineSpec) -> None:
         self._device = device.pick_device()
@@ -124,11 +125,12 @@ class CudaEngine:
         self,
         prompts: Sequence[Sequence[int]],
         spec: GenerationSpec,
-        on_done: Callable[[int, Generation], None] | None = None,
-        on_token: Callable[[int, int], None] | None = None,
+        on_done: OnDone | None = None,
+        on_token: OnToken | None = None,
     ) -> list[Generation]:
         with self._dense_weights(packed=len(prompts) >= PACK_FOR.get(self._dtype, math.inf)):
-            return generate(self.model, self._head, prompts, spec, self.shape.vocab_size, on_done, on_token)
+            texts = Texts(prompts, spec, self.shape.vocab_size, None, on_done, on_token)
+            return generate(self.model, self._head, texts)
 
     def gradients(self, batches: Sequence[Batch]) -> dict[str, np.ndarray]:
         adapter = self._require_adapter("gradients")

@@ -20,70 +20,29 @@ from common.generation.draws import PromptDraws
 from common.generation.lookup import PromptLookup
 from common.generation.queue import PromptQueue, group_prompts
 from common.generation.shared import distinct_prompts, shared_beginning
+from common.generation.texts import NOT_A_NUMBER, SHRINK_SHARE, Texts
 from common.types import Generation
 from cuda_sum.cache import RowCache
 
-NOT_A_NUMBER = -1  # stands for the next token of a row whose logits are not finite
-NOT_FINITE = "the model's logits became NaN or infinite"
-SHRINK_SHARE = 0.75  # with no prompt waiting, free rows are dropped when no more than this share is still running
 LIKELIEST = 1024  # tokens among which top-p's are looked for before the whole vocabulary is sorted
 PREFILL_TOKENS, PREFILL_FILL = 1024, 0.95  # prompts run together: at least so many tokens, then so little padding
 
 Head = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]  # (N, H) -> ((N, V),)
-OnDone = Callable[[int, Generation], None]
-OnToken = Callable[[int, int], None]
 Sampler = Callable[[torch.Tensor, Sequence[int]], torch.Tensor]
 
 
-def generate(
-    model: Any,
-    head: Head,
-    prompts: Sequence[Sequence[int]],
-    spec: GenerationSpec,
-    vocab_size: int,
-    on_done: OnDone | None = None,
-    on_token: OnToken | None = None,
-) -> list[Generation]:
-    """Continue every prompt by at most `spec.max_new_tokens` tokens; results in input order.
+def generate(model: Any, head: Head, texts: Texts) -> list[Generation]:
+    """Continue every runnable text to its end; the results of all prompts, in input order.
 
-    A prompt that is empty or holds ids outside the vocabulary ends with stop reason `error`, as does a row whose
-    logits become NaN or infinite; other rows go on.
+    A row whose logits become NaN or infinite ends with stop reason `error`; other rows go on.
     """
-    results: dict[int, Generation] = {}
-
-    def done(index: int, result: Generation) -> None:
-        results[index] = result
-        if on_done is not None:
-            on_done(index, result)
-
-    def grown(index: int, token: int) -> None:
-        if on_token is not None:
-            on_token(index, token)
-
-    runnable = []
-    for index, prompt in enumerate(prompts):
-        problem = _prompt_problem(prompt, vocab_size)
-        if problem:
-            done(index, Generation((), "error", problem))
-        elif spec.max_new_tokens < 1:
-            done(index, Generation((), "length"))
-        else:
-            runnable.append(index)
     with torch.no_grad():
-        if spec.beams > 1:
-            for group in group_prompts([len(prompts[index]) for index in runnable], spec):
-                _beam_group(model, [(runnable[i], prompts[runnable[i]]) for i in group], spec, done, grown)
+        if texts.spec.beams > 1:
+            for group in group_prompts([len(texts.prompts[index]) for index in texts.runnable], texts.spec):
+                _beam_group(model, [texts.runnable[place] for place in group], texts)
         else:
-            _generate_rows(model, head, prompts, runnable, spec, done, grown)
-    return [results[index] for index in range(len(prompts))]
-
-
-def _prompt_problem(prompt: Sequence[int], vocab_size: int) -> str:
-    if not len(prompt):
-        return "the prompt is empty"
-    if min(prompt) < 0 or max(prompt) >= vocab_size:
-        return f"the prompt holds token ids outside 0 to {vocab_size - 1}"
-    return ""
+            _generate_rows(model, head, texts)
+    return texts.results()
 
 
 def make_sampler(spec: GenerationSpec) -> Sampler:
@@ -127,19 +86,11 @@ def _drawn(probabilities: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
     return torch.searchsorted(total, draws * total[:, -1:], right=True).clamp_(max=total.shape[-1] - 1)
 
 
-def _generate_rows(
-    model: Any,
-    head: Head,
-    prompts: Sequence[Sequence[int]],
-    indices: Sequence[int],
-    spec: GenerationSpec,
-    done: OnDone,
-    grown: OnToken,
-) -> None:
-    """Generate the prompts with these indices; where a row has ended, the next prompt takes its place."""
-    queue = PromptQueue([len(prompt) for prompt in prompts], indices, spec)
-    rows = _Rows(model, head, prompts, [prompts[index] for index in indices], make_sampler(spec))
-    texts: dict[int, list[int]] = {index: [] for index in indices}
+def _generate_rows(model: Any, head: Head, texts: Texts) -> None:
+    """Generate the runnable texts; where a row has ended, the next prompt takes its place."""
+    prompts, spec = texts.prompts, texts.spec
+    queue = PromptQueue([len(prompt) for prompt in prompts], texts.runnable, spec)
+    rows = _Rows(model, head, prompts, [prompts[index] for index in texts.runnable], make_sampler(spec))
     while queue or rows.running:
         new = queue.take(rows.running)
         if new:
@@ -150,16 +101,16 @@ def _generate_rows(
                 rows.shrink(queue.width(rows.running))
             if len(rows.cache) == 1 and spec.greedy:
                 (index,) = rows.running
-                result = _finish_alone(model, head, rows.cache, index, prompts[index], texts[index], spec, grown)
+                result = _finish_alone(model, head, rows.cache, index, texts)
                 rows.remove([index])
-                done(index, result)
+                texts.end(index, result)
                 continue
             found = rows.step()
-        results = {index: _take(index, token, texts[index], spec, grown) for index, token in found}
+        results = {index: texts.add(index, token) for index, token in found}
         ended = {index: result for index, result in results.items() if result is not None}
         rows.remove(list(ended))
         for index, result in ended.items():
-            done(index, result)
+            texts.end(index, result)
 
 
 class _Rows:
@@ -268,42 +219,22 @@ class _Rows:
         return output.last_hidden_state  # type: ignore[no-any-return]
 
 
-def _take(index: int, token: int, text: list[int], spec: GenerationSpec, grown: OnToken) -> Generation | None:
-    """Add a token to a row's text; the row's result where it ends with it."""
-    if token == NOT_A_NUMBER:
-        return Generation(tuple(text), "error", NOT_FINITE)
-    if token in spec.eos_ids:
-        return Generation(tuple(text), "eos", stop_token=token)
-    text.append(token)
-    grown(index, token)
-    return Generation(tuple(text), "length") if len(text) >= spec.max_new_tokens else None
-
-
-def _finish_alone(
-    model: Any,
-    head: Head,
-    cache: RowCache,
-    index: int,
-    prompt: Sequence[int],
-    text: list[int],
-    spec: GenerationSpec,
-    grown: OnToken,
-) -> Generation:
+def _finish_alone(model: Any, head: Head, cache: RowCache, index: int, texts: Texts) -> Generation:
     """Go on with a single row, greedily, its last token not in the cache yet: several tokens a pass where guesses hold.
 
     A guess is right where the model itself gives that token next; what follows a wrong one is dropped. So the text is
     that of one pass a token, within rounding.
     """
-    sample = make_sampler(spec)
-    lookup = PromptLookup([*prompt, *text])
+    text, sample = texts.tokens[index], make_sampler(texts.spec)
+    lookup = PromptLookup([*texts.prompts[index], *text])
     while True:
-        guess = lookup.guess(spec.max_new_tokens - len(text) - 1)
+        guess = lookup.guess(texts.spec.max_new_tokens - len(text) - 1)
         new = torch.tensor([[text[-1], *guess]], device=model.lm_head.weight.device)
         found = _next_tokens(_extend(model, head, new, cache), sample, [index] * new.shape[1]).tolist()
         right = next((place for place, token in enumerate(guess) if token != found[place]), len(guess))
         cache.positions = cache.positions + right + 1
         for token in found[: right + 1]:
-            result = _take(index, token, text, spec, grown)
+            result = texts.add(index, token)
             if result is not None:
                 return result
             lookup.add(token)
@@ -345,17 +276,16 @@ def _next_tokens(logits: torch.Tensor, sample: Sampler, rows: Sequence[int]) -> 
     return torch.where(finite, sample(logits, rows), NOT_A_NUMBER)
 
 
-def _beam_group(
-    model: Any, prompts: list[tuple[int, Sequence[int]]], spec: GenerationSpec, done: OnDone, grown: OnToken
-) -> None:
+def _beam_group(model: Any, indices: list[int], texts: Texts) -> None:
     """Beam search is transformers' own: left-padded, with the masks that this needs."""
     from transformers import GenerationConfig
 
-    device = model.lm_head.weight.device
-    width = max(len(prompt) for _, prompt in prompts)
+    device, spec = model.lm_head.weight.device, texts.spec
+    prompts = [texts.prompts[index] for index in indices]
+    width = max(len(prompt) for prompt in prompts)
     tokens = np.zeros((len(prompts), width), np.int64)
     real = np.zeros_like(tokens)
-    for row, (_, prompt) in enumerate(prompts):
+    for row, prompt in enumerate(prompts):
         tokens[row, width - len(prompt) :] = prompt
         real[row, width - len(prompt) :] = 1
     stop = set(spec.eos_ids)
@@ -373,12 +303,9 @@ def _beam_group(
             attention_mask=torch.from_numpy(real).to(device),
             generation_config=config,
         )
-    for (index, _), row in zip(prompts, output[:, width:].tolist(), strict=True):
-        end = next((place for place, token in enumerate(row) if token in stop), None)
-        for token in row[:end]:
-            grown(index, token)
-        last = None if end is None else row[end]
-        done(index, Generation(tuple(row[:end]), "length" if end is None else "eos", stop_token=last))
+    for index, row in zip(indices, output[:, width:].tolist(), strict=True):
+        result = next(result for token in row if (result := texts.add(index, token)) is not None)
+        texts.end(index, result)
 
 
 @contextmanager

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from common.engine import EngineSpec, GenerationSpec
+from common.engine import EngineName, EngineSpec, GenerationSpec, refuse_lacking
 from common.errors import AdapterError, EngineError, ModelError, NonFiniteError
 from common.generation.shared import Beginning, join_rows
+from common.generation.texts import OnDone, OnToken, Texts
 from common.model.adapter import count_trainable
 from common.model.token_rows import grown_shape
 from common.types import Batch, EvalStats, Generation, StepStats
@@ -43,11 +44,10 @@ def build(spec: EngineSpec) -> MlxEngine:
 class MlxEngine:
     """`common.engine.Engine` on MLX. Adapter weights and moments are float32 whatever the base computes in."""
 
-    name = "mlx"
+    name: EngineName = "mlx"
 
     def __init__(self, spec: EngineSpec) -> None:
-        if spec.optimizer.name != "adamw":
-            raise EngineError(f"the mlx engine has no optimizer {spec.optimizer.name!r}; use adamw (or --engine cuda)")
+        refuse_lacking(self.name, spec.optimizer.name)
         kind = device.pick_device()
         self.spec = spec
         self.model, self.shape = load_model(spec, device.compute_dtype(spec.dtype, kind))
@@ -124,11 +124,12 @@ class MlxEngine:
         self,
         prompts: Sequence[Sequence[int]],
         spec: GenerationSpec,
-        on_done: Callable[[int, Generation], None] | None = None,
-        on_token: Callable[[int, int], None] | None = None,
+        on_done: OnDone | None = None,
+        on_token: OnToken | None = None,
     ) -> list[Generation]:
-        vocabulary, longest = self.shape.vocab_size, self.shape.sliding_window
-        return generate(self.model, self._head, prompts, spec, vocabulary, longest, on_done, on_token)
+        refuse_lacking(self.name, self.spec.optimizer.name, spec.beams)
+        texts = Texts(prompts, spec, self.shape.vocab_size, self.shape.sliding_window, on_done, on_token)
+        return generate(self.model, self._head, texts)
 
     def gradients(self, batches: Sequence[Batch]) -> dict[str, np.ndarray]:
         self._require_adapter("gradients")

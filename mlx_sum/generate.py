@@ -14,71 +14,42 @@ import numpy as np
 from mlx_lm.models.cache import BatchKVCache
 
 from common.engine import GenerationSpec
-from common.errors import EngineError
 from common.generation.draws import PromptDraws
 from common.generation.queue import PromptQueue
 from common.generation.shared import distinct_prompts, shared_beginning
+from common.generation.texts import NOT_A_NUMBER, SHRINK_SHARE, Texts
 from common.types import Generation
 from mlx_sum.loss import Head
 
-NOT_A_NUMBER = -1  # stands for the next token of a row whose logits are not finite
-SHRINK_SHARE = 0.75  # with no prompt waiting, ended rows are dropped when no more than this share is still running
-
-OnDone = Callable[[int, Generation], None]
-OnToken = Callable[[int, int], None]
 Sampler = Callable[[mx.array, Sequence[int]], mx.array]
 
 
-def generate(
-    model: nn.Module,
-    head: Head,
-    prompts: Sequence[Sequence[int]],
-    spec: GenerationSpec,
-    vocab_size: int,
-    longest: int | None = None,
-    on_done: OnDone | None = None,
-    on_token: OnToken | None = None,
-) -> list[Generation]:
-    """Continue every prompt by at most `spec.max_new_tokens` tokens; results in input order.
+def generate(model: nn.Module, head: Head, texts: Texts) -> list[Generation]:
+    """Continue every runnable text to its end; the results of all prompts, in input order.
 
-    A prompt that is empty, holds ids outside the vocabulary or, with the new tokens, exceeds `longest` (None: no
-    limit) ends with stop reason `error`, as does a row whose logits become NaN or infinite; other rows go on.
-    Raises EngineError for beam search, which this engine does not have.
+    A row whose logits become NaN or infinite ends with stop reason `error`; other rows go on.
     """
-    if spec.beams != 1:
-        raise EngineError(f"the mlx engine has no beam search (beams {spec.beams}); use beams 1 or --engine cuda")
-    results: dict[int, Generation] = {}
-
-    def done(index: int, result: Generation) -> None:
-        results[index] = result
-        if on_done is not None:
-            on_done(index, result)
-
-    def grown(index: int, token: int) -> None:
-        if on_token is not None:
-            on_token(index, token)
-
-    runnable = []
-    for index, prompt in enumerate(prompts):
-        problem = _prompt_problem(prompt, spec.max_new_tokens, vocab_size, longest)
-        if problem:
-            done(index, Generation((), "error", problem))
-        elif spec.max_new_tokens < 1:
-            done(index, Generation((), "length"))
-        else:
-            runnable.append(index)
-    _generate_rows(model, head, prompts, runnable, spec, done, grown)
-    return [results[index] for index in range(len(prompts))]
-
-
-def _prompt_problem(prompt: Sequence[int], new_tokens: int, vocab_size: int, longest: int | None) -> str:
-    if not len(prompt):
-        return "the prompt is empty"
-    if min(prompt) < 0 or max(prompt) >= vocab_size:
-        return f"the prompt holds token ids outside 0 to {vocab_size - 1}"
-    if longest is not None and len(prompt) + new_tokens > longest:
-        return f"prompt and new tokens are {len(prompt) + new_tokens}, the model's attention window holds {longest}"
-    return ""
+    prompts, spec = texts.prompts, texts.spec
+    queue = PromptQueue([len(prompt) for prompt in prompts], texts.runnable, spec)
+    rows = _Rows(model, head, [prompts[index] for index in texts.runnable], make_sampler(spec))
+    running: set[int] = set()
+    while queue or running:
+        new = queue.take(running)
+        if new:
+            rows.keep(running)
+            rows.add(new, [prompts[index] for index in new])
+            running.update(new)
+        elif not queue and len(running) <= SHRINK_SHARE * len(rows.indices):
+            rows.keep(running)
+        more = any(len(texts.tokens[index]) + 1 < spec.max_new_tokens for index in running)
+        for index, token in rows.step(more):
+            if index not in running:
+                continue
+            result = texts.add(index, token)
+            if result is not None:
+                running.discard(index)
+                texts.end(index, result)
+    return texts.results()
 
 
 def make_sampler(spec: GenerationSpec) -> Sampler:
@@ -109,47 +80,6 @@ def _drawn(probabilities: mx.array, draws: mx.array) -> mx.array:
     total = mx.cumsum(probabilities, axis=-1)
     place = (total <= draws * total[:, -1:]).sum(-1, keepdims=True)
     return mx.minimum(place, total.shape[-1] - 1)
-
-
-def _generate_rows(
-    model: nn.Module,
-    head: Head,
-    prompts: Sequence[Sequence[int]],
-    indices: Sequence[int],
-    spec: GenerationSpec,
-    done: OnDone,
-    grown: OnToken,
-) -> None:
-    """Generate the prompts with these indices; where a row has ended, the next prompt takes its place."""
-    stop = set(spec.eos_ids)
-    queue = PromptQueue([len(prompt) for prompt in prompts], indices, spec)
-    rows = _Rows(model, head, [prompts[index] for index in indices], make_sampler(spec))
-    texts: dict[int, list[int]] = {index: [] for index in indices}
-    running: set[int] = set()
-    while queue or running:
-        new = queue.take(running)
-        if new:
-            rows.keep(running)
-            rows.add(new, [prompts[index] for index in new])
-            running.update(new)
-        elif not queue and len(running) <= SHRINK_SHARE * len(rows.indices):
-            rows.keep(running)
-        more = any(len(texts[index]) + 1 < spec.max_new_tokens for index in running)
-        for index, token in rows.step(more):
-            if index not in running:
-                continue
-            if token == NOT_A_NUMBER:
-                result = Generation(tuple(texts[index]), "error", "the model's logits became NaN or infinite")
-            elif token in stop:
-                result = Generation(tuple(texts[index]), "eos", stop_token=token)
-            else:
-                texts[index].append(token)
-                grown(index, token)
-                if len(texts[index]) < spec.max_new_tokens:
-                    continue
-                result = Generation(tuple(texts[index]), "length")
-            running.discard(index)
-            done(index, result)
 
 
 class _Rows:
