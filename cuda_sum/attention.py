@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 
-QUERIES = 96  # queries of a block: with fewer less is wasted above the diagonal, and more spent on calls
-SCORES = 1 << 19  # scores of a block, 2 MiB in float32, so that they stay in the cache
+from common.engine_base.sizes import CPU_QUERIES, CPU_SCORES
 
 
 def blockwise_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
@@ -104,10 +103,10 @@ class _Block:
 
 def _blocks(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> Iterator[_Block]:
     batch, heads, length, _ = query.shape
-    size = -(-length // -(-length // QUERIES))  # blocks of nearly equal size
+    size = -(-length // -(-length // CPU_QUERIES))  # blocks of nearly equal size
     for start in range(0, length, size):
         stop = min(start + size, length)
         keys = key.shape[2] - length + stop
-        count = max(1, SCORES // (heads * (stop - start) * keys))
+        count = max(1, CPU_SCORES // (heads * (stop - start) * keys))
         for first in range(0, batch, count):
             yield _Block(query, key, value, slice(first, first + count), start, stop)

@@ -11,16 +11,19 @@ from pathlib import Path
 import psutil
 import torch
 
+from common.engine_base.sizes import BFLOAT16_CAPABILITY
 from common.types import DeviceInfo
 
-# oneDNN, and torch's layer over it, keep compiled products for 1,024 shapes each, some 40 MB for each width of a
-# batch; few enough are kept here for one batch's to stay, and no more. Read when the first product is computed.
-KEPT_PRODUCTS = 64
-for variable in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-    os.environ.setdefault(variable, str(KEPT_PRODUCTS))
-
+KEPT_PRODUCTS = 64  # compiled products that oneDNN keeps: enough for one batch's to stay, and no more
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-BFLOAT16_CAPABILITY = (8, 0)  # older GPUs only emulate it, whatever torch.cuda.is_bf16_supported() says
+
+
+def limit_kept_products() -> None:
+    """Let oneDNN, and torch's layer over it, keep few compiled products, not those of 1,024 shapes each, some 40 MB for
+    each width of a batch. Read when the process computes its first product; what the environment says already wins.
+    """
+    for variable in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(variable, str(KEPT_PRODUCTS))
 
 
 def pick_device() -> torch.device:
@@ -41,8 +44,8 @@ def compute_dtype(requested: str, device: torch.device) -> torch.dtype:
     if requested != "auto":
         return DTYPES[requested]
     if device.type == "cuda":
-        newer = torch.cuda.get_device_capability(device) >= BFLOAT16_CAPABILITY
-        return torch.bfloat16 if newer else torch.float16
+        major, minor = torch.cuda.get_device_capability(device)
+        return torch.bfloat16 if major + minor / 10 >= BFLOAT16_CAPABILITY else torch.float16
     return torch.bfloat16 if cpu_multiplies_bfloat16() else torch.float32
 
 

@@ -15,21 +15,29 @@ import numpy as np
 import torch
 
 from common.engine import EngineName, EngineSpec, GenerationSpec
-from common.errors import AdapterError, EngineError, ModelError, NonFiniteError
+from common.engine_base.checks import (
+    check_batch,
+    check_finite,
+    clip_factor,
+    dropout_seed,
+    require_built,
+    require_enabled,
+)
+from common.engine_base.sizes import chunk_rows
+from common.engine_base.state import read_state, save_state
 from common.generation.shared import join_rows
 from common.generation.texts import OnDone, OnToken, Texts
 from common.model.token_rows import grown_shape
 from common.types import Batch, EvalStats, Generation, StepStats
 from cuda_sum import device, distributed
-from cuda_sum.checkpoint import read_state, save_state
 from cuda_sum.fast import add_noise, use_fast_layers
 from cuda_sum.functions import compile_functions
 from cuda_sum.generate import generate
 from cuda_sum.linears import Linears
 from cuda_sum.lora import Adapter, attach_adapter
-from cuda_sum.loss import chunk_rows, loss_sum, token_losses, training_loss
+from cuda_sum.loss import loss_sum, token_losses, training_loss
 from cuda_sum.model import is_quantized, load_model, recompute_layers
-from cuda_sum.optimizer import AdamW, LossScaler, clip_factor
+from cuda_sum.optimizer import AdamW, LossScaler
 from cuda_sum.token_rows import make_room
 
 DENSE_ROOM = 1.5  # free memory wanted for a dense copy of the weights, as a multiple of its size
@@ -47,6 +55,7 @@ class CudaEngine:
     name: EngineName = "cuda"
 
     def __init__(self, spec: EngineSpec) -> None:
+        device.limit_kept_products()
         self._device = device.pick_device()
         self._dtype = device.compute_dtype(spec.dtype, self._device)
         self.spec = spec
@@ -58,7 +67,7 @@ class CudaEngine:
         self.rank, self.world_size = distributed.join_group(self._device)
         self.total_parameters = self.shape.parameters
         self.trainable_parameters = 0
-        self._rows = chunk_rows(self.shape.vocab_size, self._device)
+        self._rows = chunk_rows(self.shape.vocab_size, self._device.type)
         self._scaler = LossScaler(enabled=self._dtype == torch.float16)
         self._adapter: Adapter | None = None
         self._optimizer: AdamW | None = None
@@ -94,11 +103,7 @@ class CudaEngine:
             self._scaler.overflowed()
             self._steps_done += 1
             return StepStats(loss, int(tokens), 0.0, time.perf_counter() - start, skipped=True)
-        if not (math.isfinite(norm) and math.isfinite(loss)):
-            raise NonFiniteError(
-                f"loss sum {loss} and gradient norm {norm} in a step over {', '.join(_ids(batches)) or 'no examples'}; "
-                "the weights are unchanged (a lower --learning-rate or --dtype float32 may help)"
-            )
+        check_finite(loss, norm, batches)
         self._optimizer.update(learning_rate, clip_factor(norm, self.spec.optimizer.max_grad_norm) / scale)
         self._scaler.succeeded()
         self._steps_done += 1
@@ -146,9 +151,7 @@ class CudaEngine:
         return {} if self._adapter is None else self._adapter.weights()
 
     def load_adapter(self, weights: Mapping[str, np.ndarray]) -> None:
-        if self._adapter is None:
-            raise AdapterError("this engine was built without an adapter; build it with the adapter's LoRA settings")
-        self._adapter.load(weights)
+        require_built(self._adapter).load(weights)
 
     def enable_adapter(self, enabled: bool) -> None:
         if self._adapter is not None:
@@ -156,10 +159,11 @@ class CudaEngine:
 
     def save(self, directory: Path) -> None:
         device.synchronize(self._device)
-        save_state(directory, self._state())
+        save_state(directory, self.name, {name: value.cpu().numpy() for name, value in self._state().items()})
 
     def restore(self, directory: Path) -> None:
-        state = read_state(directory, self._state())
+        read = read_state(directory, self.name, self._state())
+        state = {name: torch.from_numpy(value) for name, value in read.items()}
         self._steps_done = int(state["steps_done"])
         self._scaler.load_state(state)
         if self._optimizer is not None:
@@ -188,7 +192,7 @@ class CudaEngine:
 
     def _target_states(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Hidden states of the target rows (N, H) before the head, their targets and their weights."""
-        self._check_batch(batch)
+        check_batch(batch, self.shape.vocab_size)
         self._lengths = self._array(batch.lengths)
         joined = None if self._draws_for_each_row() else join_rows(batch)
         if joined is None:
@@ -217,10 +221,10 @@ class CudaEngine:
     @contextmanager
     def _training(self) -> Iterator[None]:
         """Dropout on, its draws a function of seed, step and rank alone: there is no random state to resume."""
-        seed = np.random.SeedSequence([self.spec.seed, self._steps_done, self.rank]).generate_state(1, np.uint64)[0]
+        seed = dropout_seed(self.spec.seed, self._steps_done, self.rank)
         devices = [self._device] if self._device.type == "cuda" else []
         with torch.random.fork_rng(devices):
-            torch.manual_seed(int(seed))
+            torch.manual_seed(seed)
             self.model.train()
             try:
                 yield
@@ -254,19 +258,8 @@ class CudaEngine:
             for group in [*self._linears, self._head]:
                 group.release()
 
-    def _check_batch(self, batch: Batch) -> None:
-        largest = max(int(batch.tokens.max()), int(batch.targets.max()))
-        if largest >= self.shape.vocab_size or min(int(batch.tokens.min()), int(batch.targets.min())) < 0:
-            raise ModelError(
-                f"a batch holds token id {largest}, the model's vocabulary has {self.shape.vocab_size}; "
-                "tokenizer and model do not belong together"
-            )
-
     def _require_adapter(self, purpose: str) -> Adapter:
-        if self._adapter is None or not self._adapter.enabled:
-            state = "is switched off" if self._adapter is not None else "was not built"
-            raise EngineError(f"{purpose} needs the adapter, which {state} in this engine")
-        return self._adapter
+        return require_enabled(self._adapter, self._adapter is not None and self._adapter.enabled, purpose)
 
     def _state(self) -> dict[str, torch.Tensor]:
         optimizer = {} if self._optimizer is None else self._optimizer.state()
@@ -275,7 +268,3 @@ class CudaEngine:
             **self._scaler.state(),
             "steps_done": torch.tensor(self._steps_done, dtype=torch.int64),
         }
-
-
-def _ids(batches: Sequence[Batch]) -> list[str]:
-    return [example for batch in batches for example in batch.ids]

@@ -12,13 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 
-CHUNK_LOGITS = {"cpu": 1 << 23, "cuda": 1 << 25}  # logits in one chunk: 32 and 128 MiB in float32
-
-
-def chunk_rows(vocab_size: int, device: torch.device) -> int:
-    """Target rows whose logits are computed at once (at least 16, a multiple of 16)."""
-    return max(16, CHUNK_LOGITS[device.type] // vocab_size // 16 * 16)
-
 
 def target_rows(hidden: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """(B, T, H) hidden states -> (N, H), those at the flat indices `rows`."""

@@ -16,11 +16,6 @@ GROWTH_STEPS = 1000
 PAGED_NAME = "paged-adamw-8bit"
 
 
-def clip_factor(norm: float, max_norm: float) -> float:
-    """What gradients are multiplied by so that their norm is at most `max_norm` (0: no clipping)."""
-    return min(1.0, max_norm / (norm + 1e-6)) if max_norm else 1.0
-
-
 class AdamW:
     """AdamW (Loshchilov and Hutter 2019), decoupled decay and bias correction, over one flat float32 buffer.
 

@@ -15,9 +15,8 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from common.engine_base.sizes import MLX_QUERIES
 from common.generation.shared import Beginning
-
-BLOCK = 128  # queries at once; rows that are not longer keep their few scores and use MLX's own attention
 
 
 class _OwnAttention:
@@ -105,7 +104,9 @@ def _heads(x: mx.array, count: int) -> mx.array:
     return x.reshape(*x.shape[:2], count, -1)
 
 
-def causal_attention(queries: mx.array, keys: mx.array, values: mx.array, scale: float, block: int = BLOCK) -> mx.array:
+def causal_attention(
+    queries: mx.array, keys: mx.array, values: mx.array, scale: float, block: int = MLX_QUERIES
+) -> mx.array:
     """softmax(scale * Q K^T + causal mask) V. (B, H, T, D), (B, K, S, D), (B, K, S, D) -> (B, H, T, D), H = K * R.
 
     S >= T, and the queries are the last T positions.

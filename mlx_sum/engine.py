@@ -5,7 +5,6 @@ Knows nothing of data files, schedules, run directories or metrics; those are `c
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,16 @@ import mlx.core as mx
 import numpy as np
 
 from common.engine import EngineName, EngineSpec, GenerationSpec, refuse_lacking
-from common.errors import AdapterError, EngineError, ModelError, NonFiniteError
+from common.engine_base.checks import (
+    check_batch,
+    check_finite,
+    clip_factor,
+    dropout_seed,
+    require_built,
+    require_enabled,
+)
+from common.engine_base.sizes import chunk_rows
+from common.engine_base.state import read_state, save_state
 from common.generation.shared import Beginning, join_rows
 from common.generation.texts import OnDone, OnToken, Texts
 from common.model.adapter import count_trainable
@@ -23,16 +31,16 @@ from common.model.token_rows import grown_shape
 from common.types import Batch, EvalStats, Generation, StepStats
 from mlx_sum import device, distributed
 from mlx_sum.attention import use_own_attention
-from mlx_sum.checkpoint import read_state, save_state
 from mlx_sum.feed_forward import use_frugal_feed_forward
 from mlx_sum.forward import add_noise, target_states
 from mlx_sum.generate import generate
 from mlx_sum.lora import Adapter, attach_adapter, checked_weights
-from mlx_sum.loss import Head, chunk_rows, loss_sum, token_losses, training_loss
+from mlx_sum.loss import Head, loss_sum, token_losses, training_loss
 from mlx_sum.model import floating_dtype, head_of, load_model, recompute_layers
-from mlx_sum.optimizer import AdamW, Arrays, clip_factor, global_norm
+from mlx_sum.optimizer import AdamW, Arrays, global_norm
 from mlx_sum.token_rows import head_with_rows, make_room
 
+FORMER_STATE = ("dropout_key",)  # what earlier versions wrote too: the random state that is a function of the step now
 FLOAT16_LOSS_SCALE = 1024.0  # float16 ends at 6e-8, where the gradient of a mean over 1000 tokens begins
 
 
@@ -58,7 +66,7 @@ class MlxEngine:
         self.total_parameters = self.shape.parameters
         self.trainable_parameters = 0
         self._frozen_head = head_of(self.model)
-        self._rows = chunk_rows(self.shape.vocab_size)
+        self._rows = chunk_rows(self.shape.vocab_size, "mlx")
         self._loss_scale = FLOAT16_LOSS_SCALE if floating_dtype(self.model) == mx.float16 else 1.0
         self._group = distributed.join_group()
         self.rank, self.world_size = self._group.rank(), self._group.size()
@@ -73,31 +81,23 @@ class MlxEngine:
                 recompute_layers(self.model)
         use_own_attention(self.model, blockwise=kind != "cuda")  # there MLX has a fused backward pass (cuDNN)
         self._optimizer = AdamW(spec.optimizer, self._weights)
-        self._dropout_key = mx.random.key(spec.seed)
         self._gradient: Any = mx.compile(self._micro_batch) if spec.compile else self._micro_batch
         self.model.eval()
 
     def step(self, batches: Sequence[Batch], learning_rate: float) -> StepStats:
         start = time.perf_counter()
-        self._require_adapter("a training step")
-        next_key, step_key = mx.random.split(self._dropout_key)
-        rank_key = mx.random.split(step_key, self.world_size)[self.rank]
-        nll, gradients = self._accumulate(batches, rank_key if self._is_random() else None)
+        require_enabled(self._adapter, self._enabled, "a training step")
+        nll, gradients = self._accumulate(batches, self._key())
         count = sum(batch.target_tokens for batch in batches)
         gradients, nll, total = distributed.sum_over_ranks(self._group, gradients, nll, count)
         norm_array = global_norm(gradients)
         mx.eval(norm_array, nll, total, gradients)
         norm, loss = float(np.array(norm_array)), float(np.array(nll))  # the step's one wait for the device
-        if not (math.isfinite(norm) and math.isfinite(loss)):
-            raise NonFiniteError(
-                f"loss sum {loss} and gradient norm {norm} in a step over {', '.join(_ids(batches)) or 'no examples'}; "
-                "the weights are unchanged (a lower --learning-rate or --dtype float32 may help)"
-            )
+        check_finite(loss, norm, batches)
         factor = clip_factor(norm, self.spec.optimizer.max_grad_norm)
         self._weights = self._optimizer.update(self._weights, gradients, learning_rate, factor)
-        self._dropout_key = next_key
         self._bind()
-        mx.async_eval(self._weights, self._optimizer.state(), next_key)
+        mx.async_eval(self._weights, self._optimizer.state())
         return StepStats(loss, int(np.array(total)), norm, time.perf_counter() - start)
 
     def evaluate(self, batches: Sequence[Batch]) -> EvalStats:
@@ -132,7 +132,7 @@ class MlxEngine:
         return generate(self.model, self._head, texts)
 
     def gradients(self, batches: Sequence[Batch]) -> dict[str, np.ndarray]:
-        self._require_adapter("gradients")
+        require_enabled(self._adapter, self._enabled, "gradients")
         _, gradients = self._accumulate(batches, None)
         return {name: np.array(value) for name, value in gradients.items()}
 
@@ -144,9 +144,7 @@ class MlxEngine:
         return {name: np.array(value) for name, value in self._weights.items()}
 
     def load_adapter(self, weights: Mapping[str, np.ndarray]) -> None:
-        if self._adapter is None:
-            raise AdapterError("this engine was built without an adapter; build it with the adapter's LoRA settings")
-        checked = checked_weights(self._adapter, weights)
+        checked = checked_weights(require_built(self._adapter), weights)
         self._weights = {name: checked[name] for name in self._weights}  # sums over them keep their order
         self._bind()
 
@@ -156,12 +154,11 @@ class MlxEngine:
             self._adapter.enable(enabled)
 
     def save(self, directory: Path) -> None:
-        save_state(directory, self._state())
+        save_state(directory, self.name, {name: np.asarray(value) for name, value in self._optimizer.state().items()})
 
     def restore(self, directory: Path) -> None:
-        state = read_state(directory, self._state())
-        self._dropout_key = state.pop("dropout_key")
-        self._optimizer.load_state(state)
+        state = read_state(directory, self.name, self._optimizer.state(), FORMER_STATE)
+        self._optimizer.load_state({name: mx.array(value) for name, value in state.items()})
 
     def peak_memory_bytes(self) -> int:
         return device.peak_memory_bytes()
@@ -207,7 +204,7 @@ class MlxEngine:
 
     def _target_states(self, batch: Batch) -> mx.array:
         """Hidden states of the target rows (N, H), ready for the head, outside training."""
-        self._check_batch(batch)
+        check_batch(batch, self.shape.vocab_size, self.name, self.shape.sliding_window)
         joined = join_rows(batch)
         if joined is None:
             return target_states(self.model, mx.array(batch.tokens), mx.array(batch.rows))
@@ -228,7 +225,7 @@ class MlxEngine:
         self.model.train()
         try:
             for index, (batch, batch_key) in enumerate(zip(batches, keys, strict=False)):
-                self._check_batch(batch)
+                check_batch(batch, self.shape.vocab_size, self.name, self.shape.sliding_window)
                 tokens, rows, shared = batch.tokens, batch.rows, 0
                 joined = join_rows(batch) if batch_key is None else None  # draws differ between the rows
                 if joined is not None:
@@ -248,36 +245,13 @@ class MlxEngine:
             gradients = {name: mx.zeros(value.shape) for name, value in self._weights.items()}
         return nll, gradients
 
-    def _check_batch(self, batch: Batch) -> None:
-        window = self.shape.sliding_window
-        if window is not None and batch.tokens.shape[1] > window:
-            raise ModelError(
-                f"a batch of {batch.tokens.shape[1]} tokens exceeds the model's sliding window of {window}, which the "
-                f"mlx engine does not slide; use --max-length {window} or less"
-            )
-        largest = max(int(batch.tokens.max()), int(batch.targets.max()))
-        if largest >= self.shape.vocab_size or min(int(batch.tokens.min()), int(batch.targets.min())) < 0:
-            raise ModelError(
-                f"a batch holds token id {largest}, the model's vocabulary has {self.shape.vocab_size}; "
-                "tokenizer and model do not belong together"
-            )
-
-    def _require_adapter(self, purpose: str) -> None:
-        if self._adapter is None or not self._enabled:
-            state = "is switched off" if self._adapter is not None else "was not built"
-            raise EngineError(f"{purpose} needs the adapter, which {state} in this engine")
-
-    def _is_random(self) -> bool:
-        return self.spec.neftune_alpha > 0 or (self.spec.lora is not None and self.spec.lora.dropout > 0)
+    def _key(self) -> mx.array | None:
+        """Of the draws of the next training step, a function of seed, step and rank alone; None where nothing draws."""
+        if not self.spec.neftune_alpha and (self.spec.lora is None or not self.spec.lora.dropout):
+            return None
+        return mx.random.key(dropout_seed(self.spec.seed, self._optimizer.steps, self.rank))
 
     def _bind(self) -> None:
         """Let the layers compute with the engine's weights again after a graph was traced."""
         if self._adapter is not None:
             self._adapter.bind(self._weights)
-
-    def _state(self) -> Arrays:
-        return self._optimizer.state() | {"dropout_key": self._dropout_key}
-
-
-def _ids(batches: Sequence[Batch]) -> list[str]:
-    return [example for batch in batches for example in batch.ids]

@@ -14,14 +14,7 @@ import mlx.core as mx
 
 from mlx_sum.token_rows import head_with_rows
 
-CHUNK_LOGITS = 1 << 24  # logits in one chunk, 64 MiB in float32; about five times that is alive in training
-
 Head = Callable[[mx.array], mx.array]
-
-
-def chunk_rows(vocab_size: int) -> int:
-    """Target rows whose logits are computed at once (at least 16, a multiple of 16)."""
-    return max(16, CHUNK_LOGITS // vocab_size // 16 * 16)
 
 
 def target_rows(hidden: mx.array, rows: mx.array) -> mx.array:

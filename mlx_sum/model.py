@@ -20,6 +20,7 @@ from mlx_lm.models import gemma, llama, phi, qwen2, qwen3
 from mlx_lm.utils import load_model as load_mlx_lm
 
 from common.engine import EngineSpec
+from common.engine_base.sizes import group_size
 from common.errors import ModelError
 from common.generation.shared import Beginning
 from common.model.architecture import ModelShape, read_shape
@@ -30,7 +31,6 @@ MODULES = {"llama": llama, "mistral": llama, "qwen2": qwen2, "qwen3": qwen3, "ph
 ROPE_TYPES = dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), ("linear", "llama3", "yarn"))
 ACTIVATIONS = {"phi": ("gelu_new", "gelu_pytorch_tanh", "gelu_fast"), "gemma": ("gelu", "gelu_pytorch_tanh")}
 BITS = {"4bit": 4, "8bit": 8}
-GROUP_SIZES = (64, 32)
 
 
 def load_model(spec: EngineSpec, dtype: mx.Dtype) -> tuple[nn.Module, ModelShape]:
@@ -159,7 +159,7 @@ def quantize_linears(model: nn.Module, shape: ModelShape, bits: int) -> list[str
     A layer whose input width is not a multiple of 64 gets groups of 32; one that is not a multiple of 32 either
     stays as it is, is named in a warning and returned.
     """
-    groups = {linear.path: _group_size(linear.in_features) for linear in shape.linears()}
+    groups = {linear.path: group_size(linear.in_features) for linear in shape.linears()}
     left = [path for path, group in groups.items() if group == 0]
 
     def choose(path: str, module: nn.Module) -> bool | dict[str, int]:
@@ -174,10 +174,6 @@ def quantize_linears(model: nn.Module, shape: ModelShape, bits: int) -> list[str
             left[0],
         )
     return left
-
-
-def _group_size(width: int) -> int:
-    return next((group for group in GROUP_SIZES if width % group == 0), 0)
 
 
 def final_norm(model: nn.Module) -> Any:

@@ -17,11 +17,6 @@ def global_norm(gradients: Mapping[str, mx.array]) -> mx.array:
     return mx.sqrt(sum((mx.square(gradient).sum() for gradient in gradients.values()), start=mx.array(0.0)))
 
 
-def clip_factor(norm: float, max_norm: float) -> float:
-    """What gradients are multiplied by so that their norm is at most `max_norm` (0: no clipping)."""
-    return min(1.0, max_norm / (norm + 1e-6)) if max_norm else 1.0
-
-
 class AdamW:
     """AdamW (Loshchilov and Hutter 2019): decoupled decay, both moments float32 and corrected for their start at 0.
 

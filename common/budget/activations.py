@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.engine import EngineName, LoraSpec
+from common.engine_base.sizes import CPU_QUERIES, CPU_SCORES, MLX_QUERIES, chunk_rows
 from common.model.adapter import adapted_linears, count_trainable
 from common.model.architecture import ModelShape
-
-ATTENTION_BLOCK = 128  # queries whose scores MLX's training attention holds at once
 
 
 @dataclass(frozen=True)
@@ -108,14 +107,11 @@ class _MlxBackward:
 _MLX_GATED = _MlxBackward(hidden=10.0, wide=5.1, again_hidden=3.5, again_wide=5.5)
 _MLX_GELU_GATED = _MlxBackward(hidden=5.2, wide=8.0, again_hidden=3.5, again_wide=8.3)  # Gemma's takes more steps
 _MLX_PHI = _MlxBackward(hidden=12.5, wide=4.8, again_hidden=9.5, again_wide=5.1)
-MLX_CHUNK_LOGITS = 1 << 24
-CPU_QUERIES, CPU_SCORES = 96, 1 << 19  # of a block of torch's attention on a CPU
-TORCH_CHUNK_LOGITS = {"cpu": 1 << 23, "cuda": 1 << 25}
 
 
-def chunk_logits(shape: ModelShape, target_rows: int, chunk: int) -> int:
-    """Logits that exist at once: those of all target rows, or of one chunk of rows (a multiple of 16)."""
-    return min(target_rows, max(16, chunk // shape.vocab_size // 16 * 16)) * shape.vocab_size
+def chunk_logits(shape: ModelShape, target_rows: int, kind: str) -> int:
+    """Logits that exist at once, those of all target rows or of one chunk of rows; `kind` is a key of CHUNK_LOGITS."""
+    return min(target_rows, chunk_rows(shape.vocab_size, kind)) * shape.vocab_size
 
 
 def following_logits(shape: ModelShape, target_rows: int, chunk: int) -> int:
@@ -139,7 +135,7 @@ def mlx_step(shape: ModelShape, settings: MemorySettings, batch: MicroBatch) -> 
     if settings.gradient_checkpointing:
         backward = costs.again_hidden * layer.hidden + costs.again_wide * layer.wide
     if settings.compute_bytes == 2:  # five blocks of scores are float32 even then
-        backward += 5 * shape.heads * min(ATTENTION_BLOCK, batch.tokens)
+        backward += 5 * shape.heads * min(MLX_QUERIES, batch.tokens)
     if batch.spared_tokens:  # attention's parts, as they are and put together
         backward += 2 * layer.queries
     below = (layers - 1) * (layer.hidden * numbers if settings.gradient_checkpointing else kept * numbers + spread)
@@ -148,7 +144,7 @@ def mlx_step(shape: ModelShape, settings: MemorySettings, batch: MicroBatch) -> 
     in_layer = below + again + backward * numbers - 4 * trainable * (1 - 1 / layers)
     at_the_end = (kept + backward) * numbers + spread
     activations = max(in_layer, at_the_end) if layers > 1 else (attention + backward) * numbers + spread
-    chunk = chunk_logits(shape, batch.target_rows, MLX_CHUNK_LOGITS)
+    chunk = chunk_logits(shape, batch.target_rows, "mlx")
     head = chunk * (12 if settings.compute_bytes == 4 else 16)
     head += following_logits(shape, batch.target_rows, chunk) * 8
     at_head = below + attention * numbers + spread + head - 4 * trainable
@@ -165,7 +161,7 @@ def _mlx_kept(shape: ModelShape, settings: MemorySettings, batch: MicroBatch) ->
     )  # the layer's input, turned queries and keys, values
     if adapted & ({"q_proj", "k_proj", "v_proj"} | (set() if shape.gated_mlp else {"fc1"})):
         attention += layer.hidden
-    if batch.tokens > ATTENTION_BLOCK:  # the output and a normaliser for each query
+    if batch.tokens > MLX_QUERIES:  # the output and a normaliser for each query
         attention += layer.queries + shape.heads * wider
     else:
         attention += shape.heads * batch.tokens
@@ -225,7 +221,7 @@ def torch_step(shape: ModelShape, settings: MemorySettings, batch: MicroBatch) -
     if settings.kind == "cpu":
         in_attention = (below + (attention + layer.hidden) * tokens + spread) * size
         in_layer = max(in_layer, in_attention + _cpu_attention(shape, settings, batch))
-    chunk = chunk_logits(shape, batch.target_rows, TORCH_CHUNK_LOGITS["cuda" if settings.kind == "cuda" else "cpu"])
+    chunk = chunk_logits(shape, batch.target_rows, "cuda" if settings.kind == "cuda" else "cpu")
     head = chunk * (4 if size == 4 else 6) + following_logits(shape, batch.target_rows, chunk) * 4
     rows = batch.target_rows * (4 * layer.hidden + 2 * layer.wide) * size
     at_head = (below + attention * tokens + spread) * size + rows + head

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Literal
 
 from common.engine import EngineName, is_apple_silicon
+from common.engine_base.sizes import BFLOAT16_CAPABILITY
 from common.errors import UsageError
 from common.nearest import did_you_mean
 
 Kind = Literal["cuda", "metal", "cpu"]
 GIB = 2**30
-BFLOAT16_CAPABILITY = 8.0  # older NVIDIA GPUs only emulate it
 
 # Metal's recommended working set: two thirds of the memory of a Mac, three quarters from 36 GB on (newer systems
 # recommend a little more).

@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from common.budget.activations import MemorySettings, MicroBatch, mlx_step, torch_step
+from common.engine_base.sizes import group_size
 from common.model.adapter import adapted_linears, count_trainable
 from common.model.architecture import Linear, ModelShape
 
 MIB = 2**20
 CACHE_STEP = 256  # tokens by which MLX's key/value cache grows
-GENERATION_ROWS = 64  # most prompts generated together
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _linear_bytes(linear: Linear, settings: MemorySettings) -> int:
     bias = linear.out_features * size if linear.bias else 0
     bits = {"4bit": 4, "8bit": 8, "none": 0}[settings.quantize]
     if settings.engine == "mlx":
-        group = next((group for group in (64, 32) if linear.in_features % group == 0), 0)
+        group = group_size(linear.in_features)
         if not bits or not group:
             return weights * size + bias
         return weights * bits // 8 + 2 * size * weights // group + bias  # a scale and an offset for each group

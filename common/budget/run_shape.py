@@ -10,10 +10,11 @@ import math
 from dataclasses import dataclass
 
 from common.budget.activations import MicroBatch
-from common.budget.memory import GENERATION_ROWS
 from common.budget.workload import Workload, stand_ins
 from common.data.batching import pad_length, split_by_tokens
 from common.data.step_plan import StepPlan
+from common.generation.queue import rows_within
+from common.run.preparation import generation_spec
 from common.settings import RunConfig
 
 PROBED_EPOCH = 0
@@ -85,5 +86,5 @@ def generation_batch(config: RunConfig, longest_prompt: int) -> MicroBatch | Non
     if not (config.output.final_eval or evaluation.eval_rouge or evaluation.preview_every):
         return None
     width = longest_prompt + config.generation.max_new_tokens
-    rows = max(1, min(GENERATION_ROWS, config.generation.generation_batch_tokens // width))
+    rows = rows_within(width, generation_spec(config, ()))
     return MicroBatch(rows * config.generation.beams, width, rows)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from common.budget.devices import BFLOAT16_CAPABILITY
+from common.engine_base.sizes import BFLOAT16_CAPABILITY
 
 Level = Literal["ok", "warn", "fail"]
 

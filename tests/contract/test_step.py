@@ -138,6 +138,26 @@ def test_dropout_is_off_outside_steps(build: Build) -> None:
     assert dropped.step(batches, 0.0).loss_sum != plain.step(batches, 0.0).loss_sum
 
 
+def test_what_a_step_drops_is_a_function_of_seed_step_and_rank_alone(build: Build) -> None:
+    batches = step_batches(random_examples())
+
+    def losses(seed: int = 0, rank: int = 0, work_between: bool = False) -> list[float]:
+        engine = build(lora=WITH_DROPOUT, seed=seed)
+        engine.load_adapter(random_adapter(engine))
+        engine.rank = rank
+        found = []
+        for _ in range(2):
+            found.append(engine.step(batches, 0.0).loss_sum)
+            if work_between:
+                engine.evaluate(batches)
+                engine.generate([[1, 2, 3]], GenerationSpec(max_new_tokens=2, temperature=1.0))
+        return found
+
+    first, second = losses()
+    assert losses(work_between=True) == [first, second]
+    assert len({first, second, *losses(seed=1), *losses(rank=1)}) == 6
+
+
 def test_steps_lower_the_loss(build: Build) -> None:
     engine = build()
     batches = step_batches(random_examples())

@@ -56,8 +56,8 @@ def test_outputs_and_gradients_are_those_of_the_plain_computation(length: int, h
 def test_sequences_are_split_among_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     values = inputs(5, 150, 4, 2)
     whole = results(own, values, torch.float64)
-    monkeypatch.setattr(cuda_sum.attention, "SCORES", 1)
-    monkeypatch.setattr(cuda_sum.attention, "QUERIES", 40)
+    monkeypatch.setattr(cuda_sum.attention, "CPU_SCORES", 1)
+    monkeypatch.setattr(cuda_sum.attention, "CPU_QUERIES", 40)
     for ours, theirs in zip(results(own, values, torch.float64), whole, strict=True):
         torch.testing.assert_close(ours, theirs)
 

@@ -114,7 +114,7 @@ class LargestTensors(TorchDispatchMode):
 def test_no_logits_of_all_positions_exist_in_a_step(
     architecture: str, make_engine: MakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cuda_sum.attention, "SCORES", 1)  # one sequence's scores at a time, fewer than the logits
+    monkeypatch.setattr(cuda_sum.attention, "CPU_SCORES", 1)  # one sequence's scores at a time, fewer than the logits
     engine, batch = make_engine(architecture), random_batch(3, lengths=(64,) * 24, summary=4)
     positions, targets = 24 * 64, len(batch.rows)
     engine._rows = 32

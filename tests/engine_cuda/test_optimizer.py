@@ -12,7 +12,7 @@ import torch
 from common.engine import OptimizerSpec
 from common.errors import CheckpointError
 from cuda_sum.engine import CudaEngine
-from cuda_sum.optimizer import AdamW, clip_factor
+from cuda_sum.optimizer import AdamW
 from tests.engine_cuda.cases import random_batch
 
 MakeEngine = Callable[..., CudaEngine]
@@ -40,12 +40,6 @@ def test_five_steps_are_those_of_torchs_adamw_and_clipping_on_separate_parameter
     assert clipped > 0
     for name, value in engine.adapter().items():
         np.testing.assert_allclose(value, parameters[name].detach().numpy(), atol=2e-6, err_msg=name)
-
-
-def test_clipping_leaves_small_gradients_alone_and_zero_switches_it_off() -> None:
-    assert clip_factor(0.5, 1.0) == 1.0
-    assert clip_factor(4.0, 1.0) == pytest.approx(0.25, rel=1e-6)
-    assert clip_factor(4.0, 0.0) == 1.0
 
 
 def test_adapter_matrices_and_their_gradients_stay_views_of_one_buffer(make_engine: MakeEngine) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from common.engine import EngineSpec, GenerationSpec, LoraSpec
+from common.engine_base.state import state_file
 from common.errors import CheckpointError
 from common.model.adapter import read_adapter, write_adapter
 from common.types import EncodedExample
-from mlx_sum.checkpoint import FILE_NAME
 from mlx_sum.engine import build
 from tests.contract.cases import (
     LORA,
@@ -107,16 +108,34 @@ def test_gradient_checkpointing_lowers_the_peak(tmp_path: Path) -> None:
 def test_damaged_and_foreign_states_are_refused(tiny_model: ModelDir, tmp_path: Path) -> None:
     engine = build(exact_spec(tiny_model("qwen2")))
     engine.save(tmp_path)
-    path = tmp_path / FILE_NAME
+    path = state_file(tmp_path, "mlx")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CheckpointError, match="cannot be read"):
         engine.restore(tmp_path)
     build(exact_spec(tiny_model("qwen2"), lora=LoraSpec(rank=4, target_modules=("q_proj",)))).save(tmp_path)
-    with pytest.raises(CheckpointError, match="resume with the model and adapter settings"):
+    with pytest.raises(CheckpointError, match="resume with the model, adapter and optimizer settings"):
         engine.restore(tmp_path)
     with pytest.raises(CheckpointError, match="cannot be written"):
         engine.save(tmp_path / "nowhere")
+
+
+def test_a_state_of_an_earlier_version_is_read_without_its_random_state(tiny_model: ModelDir, tmp_path: Path) -> None:
+    spec = exact_spec(tiny_model("qwen2"), lora=LoraSpec(rank=4, dropout=0.2))
+    engine = build(spec)
+    engine.step(step_batches(random_examples()), 1e-2)
+    engine.save(tmp_path)
+    path = state_file(tmp_path, "mlx")
+    save_file(load_file(path) | {"dropout_key": np.array([1, 2], np.uint32)}, path)
+    resumed = build(spec)
+    resumed.load_adapter(engine.adapter())
+    resumed.restore(tmp_path)
+    for each in (engine, resumed):
+        each.step(step_batches(random_examples(seed=1)), 1e-2)
+    assert same_bits(resumed.adapter(), engine.adapter())
+    save_file(load_file(path) | {"another": np.zeros(1)}, path)
+    with pytest.raises(CheckpointError, match="another does not belong"):
+        resumed.restore(tmp_path)
 
 
 def test_a_four_bit_journey_trains_resumes_evaluates_and_exports(tiny_model: ModelDir, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import pytest
 
-from mlx_sum.loss import chunk_rows, loss_sum, negative_log_likelihood, training_loss
+from mlx_sum.loss import loss_sum, negative_log_likelihood, training_loss
 
 VOCABULARY, WIDTH, ROWS = 500, 24, 70
 
@@ -82,8 +82,3 @@ def test_only_a_few_chunks_of_logits_exist_at_once() -> None:
     all_logits = count * vocabulary * 4
     assert peak(lambda x: (weights * negative_log_likelihood(head(x), targets)).sum()) > all_logits
     assert peak(lambda x: training_loss(head, x, targets, weights, rows)[0]) < 0.25 * all_logits
-
-
-def test_chunks_shrink_as_the_vocabulary_grows() -> None:
-    assert chunk_rows(151_936) == 96  # 2^24 logits / 151,936 = 110, rounded down to a multiple of 16
-    assert chunk_rows(10**9) == 16

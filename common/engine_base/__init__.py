@@ -1,0 +1,1 @@
+"""What both engines write alike: checks, sizes, and their state on disk."""
