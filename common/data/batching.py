@@ -180,11 +180,6 @@ def pad_batch(examples: Sequence[EncodedExample], weights: Sequence[FloatArray],
     )
 
 
-def useful_share(batches: Sequence[Batch]) -> float:
-    """Share of the tokens that go through the model which are not padding."""
-    return sum(batch.real_tokens for batch in batches) / max(1, sum(batch.tokens.size for batch in batches))
-
-
 def sequence_rows(batch: Batch) -> NDArray[np.int64]:
     """Which sequence of the micro-batch each target row belongs to, shape (N,)."""
     return batch.rows.astype(np.int64) // batch.tokens.shape[1]

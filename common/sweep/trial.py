@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from common.config import to_dict
 from common.engine import Engine
 from common.evaluation.reference_perplexity import example_losses
@@ -107,9 +105,3 @@ def read_scores(run: Path, share: float) -> TrialScores | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return scores if scores.finished or scores.share >= share - 1e-9 else None
-
-
-def mean_loss(scores: TrialScores) -> float:
-    """Nats per target token over the dev set."""
-    sums = np.array(list(scores.losses.values()), float).sum(axis=0)
-    return float(sums[0] / max(1.0, sums[1]))
