@@ -45,11 +45,13 @@ class Guard:
         pieces: list[bytes] = []
         try:
             await self._read_body(scope, receive, pieces)
-            await self._app(scope, _replayed(b"".join(pieces), receive), send)
+            await self._app(scope, _replayed(b"".join(pieces), receive), _timed(send, self._limits.send_seconds))
         except _RefusedError as refused:
             if refused.answer.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
                 await self._discard_body(receive)
             await refused.answer(scope, receive, send)
+        except _NotTakenError:
+            return  # in the middle of an answer: uvicorn closes the connection
         finally:
             self._held_bytes -= sum(map(len, pieces))
 
@@ -125,6 +127,10 @@ class _RefusedError(Exception):
         self.answer.headers["Connection"] = "close"  # what is left of the body is not read
 
 
+class _NotTakenError(Exception):
+    """The client reads nothing."""
+
+
 def _replayed(body: bytes, receive: Receive) -> Receive:
     """A `receive` that gives the body that was read, and then what the connection says."""
     given = False
@@ -137,6 +143,19 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay
+
+
+def _timed(send: Send, seconds: float) -> Send:
+    """A `send` that ends the request where the client does not take what was sent to it for so long."""
+
+    async def timed(message: Message) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await send(message)
+        except TimeoutError:
+            raise _NotTakenError from None
+
+    return timed
 
 
 def _host_name(host: str) -> str:

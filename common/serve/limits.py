@@ -13,9 +13,9 @@ class Limits:
     together           waiting requests for one model with the same options that are generated as one batch
     request_seconds    from the arrival of a request to its last token, waiting included
     body_bytes         of any request; `held_bytes` of all requests that are open together
-    body_seconds       for a body to arrive in full; a header has a third of it
-    send_seconds       for a client to take what was sent to it before the connection is dropped
-    connections        open at once; further ones are refused
+    body_seconds       for a body to arrive in full
+    send_seconds       for a client to take what was sent to it before its request is given up
+    connections        open at once, idle ones too; at this number requests are told that the server is busy
     readers            uploaded files that are read at once, each for at most `reader_seconds`
     stop_seconds       that requests have to end when the server is stopped
     """

@@ -65,13 +65,13 @@ def make_server(worker: Worker, address: Address, ratings: Path, limits: Limits)
     import uvicorn
 
     from common.serve.app import build_app
-    from common.serve.connection import connection_class
     from common.serve.guard import LOOPBACK_NAMES
 
     hosts = (*LOOPBACK_NAMES, address.host.lower()) if is_loopback(address.host) else ()
     config = uvicorn.Config(
         build_app(worker, limits, ratings, address.token, hosts),
-        http=connection_class(limits),
+        http="h11",
+        limit_concurrency=limits.connections,
         ws="none",
         log_level="warning",
         access_log=False,
