@@ -1,5 +1,6 @@
 """One run per directory: refused while the holder lives, taken over when it died, also from another machine."""
 
+import errno
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ import pytest
 
 from common.errors import CheckpointError
 from common.run.directory import RunDirectory
-from common.run.lock import NAME, RunLock
+from common.run.lock import NAME, RunLock, machine_id, platform_uuid
 
 HOLD = """
 import sys, time
@@ -54,7 +55,7 @@ def test_a_living_holder_is_respected_and_a_killed_one_is_not(tmp_path):
 
 
 def test_of_many_that_find_a_stale_lock_at_once_one_gets_it(tmp_path):
-    stale = {"pid": 2**22 + 1, "host": os.uname().nodename, "started": 1.0}
+    stale = {"pid": 2**22 + 1, "host": os.uname().nodename, "machine": machine_id(), "token": "t", "beat": 0}
     (tmp_path / NAME).write_text(json.dumps(stale))
     at = str(time.time() + 1.5)
     racers = [
@@ -65,7 +66,7 @@ def test_of_many_that_find_a_stale_lock_at_once_one_gets_it(tmp_path):
 
 
 def other_machine(path, beat=0):
-    lock = {"pid": 7, "host": "another-machine", "started": 1.0, "token": "t", "beat": beat}
+    lock = {"pid": 7, "host": "another-machine", "machine": "another", "token": "t", "beat": beat}
     (path / NAME).write_text(json.dumps(lock))
 
 
@@ -104,3 +105,34 @@ def test_the_holder_shows_that_it_lives(tmp_path):
             time.sleep(0.05)
     assert not (tmp_path / NAME).exists()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_its_machine_left_under_another_host_name_is_taken_over_at_once(tmp_path, capsys):
+    """The host name of a Mac changes with the network; what counts is the machine."""
+    left = {"pid": 7, "host": "at-home.local", "machine": machine_id(), "token": "t", "beat": 3}
+    (tmp_path / NAME).write_text(json.dumps(left))
+    with RunLock(RunDirectory(tmp_path)):
+        assert json.loads((tmp_path / NAME).read_text())["host"] == os.uname().nodename
+    assert "watching" not in capsys.readouterr().err
+
+
+def test_on_a_file_system_without_locks_the_process_is_looked_up(tmp_path, monkeypatch):
+    def no_locks(descriptor, operation):
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with RunLock(RunDirectory(tmp_path)):
+        with pytest.raises(CheckpointError, match=f"in use by process {os.getpid()}"), RunLock(RunDirectory(tmp_path)):
+            pass
+        assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid(), "the one who was refused left it alone"
+    assert not (tmp_path / NAME).exists()
+    killed = {"pid": 2**22 + 1, "host": "here", "machine": machine_id(), "started": 1.0, "token": "t", "beat": 5}
+    (tmp_path / NAME).write_text(json.dumps(killed))
+    with RunLock(RunDirectory(tmp_path)):
+        assert json.loads((tmp_path / NAME).read_text())["beat"] == 0
+
+
+def test_the_id_of_a_mac_is_found_in_its_registry():
+    registry = '    "IOBusyInterest" = "x"\n    "IOPlatformUUID" = "9F2C1E00-0000-5A5A-B1B1-0123456789AB"\n'
+    assert platform_uuid(registry) == "9F2C1E00-0000-5A5A-B1B1-0123456789AB"
+    assert platform_uuid("") == ""
