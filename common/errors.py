@@ -41,5 +41,9 @@ class EngineError(SumkitError):
     """An engine that is not installed or cannot run on this machine."""
 
 
+class RemoteError(SumkitError):
+    """A model server that cannot be reached, refuses a request, or answers with what cannot be read."""
+
+
 class NonFiniteError(SumkitError):
     """Loss or gradient norm became NaN or infinite; raised before the optimizer is touched."""

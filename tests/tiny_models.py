@@ -85,8 +85,10 @@ def _config(architecture: str, vocab_size: int) -> Any:
     return AutoConfig.for_model(architecture, **settings)
 
 
-def build_tiny_tokenizer(directory: Path, chat: bool = False, pad_is_eos: bool = True) -> Path:
-    """Write a byte-level BPE tokenizer (at most VOCAB_SIZE entries) to `directory`, which is returned.
+def build_tiny_tokenizer(
+    directory: Path, chat: bool = False, pad_is_eos: bool = True, words: tuple[str, ...] = ()
+) -> Path:
+    """Write a byte-level BPE tokenizer to `directory`, which is returned: at most VOCAB_SIZE entries, `words` too.
 
     `<|endoftext|>` ends a text and, unless `pad_is_eos` is False, pads too. With `chat`, `<|im_start|>` and
     `<|im_end|>` exist, a ChatML template is set, and `<|im_end|>` is the end token, as in instruct models.
@@ -102,7 +104,7 @@ def build_tiny_tokenizer(directory: Path, chat: bool = False, pad_is_eos: bool =
     trainer = trainers.BpeTrainer(
         vocab_size=VOCAB_SIZE, special_tokens=control, initial_alphabet=alphabet, show_progress=False
     )
-    tokenizer.train_from_iterator(TRAINING_TEXT, trainer)
+    tokenizer.train_from_iterator([*TRAINING_TEXT, *words * 50], trainer)
     end = CHAT_TOKENS[1] if chat else END_OF_TEXT
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token=end, pad_token=END_OF_TEXT if pad_is_eos else "<|pad|>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,12 +19,16 @@ class Evidence:
 
 @dataclass(frozen=True)
 class SentenceSupport:
-    """A sentence [start, end) of the summary, its support in [0, 1], and its best passages, the best first."""
+    """A sentence [start, end) of the summary, its support in [0, 1], and its best passages, the best first.
+
+    Where it could not be rated, `failure` says why and the support is NaN: neither supported nor not.
+    """
 
     start: int
     end: int
     support: float
     evidence: tuple[Evidence, ...] = ()
+    failure: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,15 @@ class Checked:
 
     @property
     def support(self) -> float:
-        """That of the least supported sentence."""
+        """That of the least supported sentence; NaN where one could not be rated."""
+        if self.failure:
+            return math.nan
         return min((sentence.support for sentence in self.sentences), default=0.0)
+
+    @property
+    def failure(self) -> str:
+        """Why a sentence could not be rated, the first of several; empty where all were."""
+        return next((sentence.failure for sentence in self.sentences if sentence.failure), "")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ with any encoder that transformers loads. Works on the CPU; knows nothing of whi
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import DataError, EngineError, ModelError
+from common.errors import DataError, ModelError
+from common.model.encoders import encoder_config, load_encoder, need_torch
 from common.progress import Progress
 
 if TYPE_CHECKING:
     import torch
 
+PURPOSE = "BERTScore"
 _BYTE_LEVEL = frozenset({"roberta", "gpt2", "longformer", "bart", "xlm-roberta-xl"})
 
 
@@ -45,7 +46,7 @@ def bert_scores(
     """
     if len(predictions) != len(references):
         raise DataError(f"{len(predictions)} predictions for {len(references)} references: pair them one to one")
-    _need_libraries()
+    need_torch(PURPOSE)
     tokenizer, encoder, depth = _load(model, layer)
     texts = sorted({text.strip() for text in (*predictions, *references)} - {""}, key=len, reverse=True)
     embedded: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -65,40 +66,13 @@ def bert_scores(
 
 def check_encoder(model: str) -> None:
     """Raise EngineError or ModelError where `bert_scores` would, without loading weights."""
-    _need_libraries()
-    from transformers import AutoConfig
-
-    looks_local = model.startswith((".", "/", "~")) or model.count("/") > 1
-    if looks_local and not Path(model).is_dir():
-        raise ModelError(f"--bertscore {model}: there is no such folder; give a model's folder or its Hub id")
-    try:
-        AutoConfig.from_pretrained(model, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ModelError(_not_loaded(model, error)) from error
-
-
-def _need_libraries() -> None:
-    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None:
-        raise EngineError("BERTScore needs torch and transformers. Install them with: pip install 'sumkit[bertscore]'")
-
-
-def _not_loaded(model: str, error: Exception) -> str:
-    return f"{model} cannot be loaded as an encoder for BERTScore: {str(error).splitlines()[0]}"
+    encoder_config(model, PURPOSE, "--bertscore")
 
 
 def _load(model: str, layer: int | None) -> tuple[Any, Any, int]:
-    import torch
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
-
-    try:
-        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
-        spaced = {"add_prefix_space": True} if config.model_type in _BYTE_LEVEL else {}
-        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False, **spaced)
-        encoder = AutoModel.from_pretrained(
-            model, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
-        ).eval()
-    except (OSError, ValueError) as error:
-        raise ModelError(_not_loaded(model, error)) from error
+    config = encoder_config(model, PURPOSE)
+    spaced = {"add_prefix_space": True} if config.model_type in _BYTE_LEVEL else {}
+    tokenizer, encoder = load_encoder(model, "AutoModel", PURPOSE, **spaced)
     layers = int(config.num_hidden_layers)
     if layer is not None and not 1 <= layer <= layers:
         raise ModelError(f"layer {layer} asked of {model}, which has layers 1 to {layers}")

@@ -35,7 +35,9 @@ TEXTS = (
 )
 
 
-def export(model_dir: Path, target: Path, adapter: Path | None = None) -> None:
+def export(
+    model_dir: Path, target: Path, adapter: Path | None = None, chat_template: str = "{{ messages[0]['content'] }}"
+) -> None:
     """Write the tiny model as GGUF, its tokenizer's own EOS as EOS."""
     from transformers import AutoTokenizer
 
@@ -53,7 +55,7 @@ def export(model_dir: Path, target: Path, adapter: Path | None = None) -> None:
             pad_id=pretrained.pad_token_id,
             unk_id=pretrained.unk_token_id,
             add_bos=False,
-            chat_template="{{ messages[0]['content'] }}",
+            chat_template=chat_template,
         ),
         {"name": "tiny", "description": "for a test"},
     )
