@@ -126,6 +126,7 @@ def test_what_ails_all_requests_is_raised_and_the_rest_given_up(proxy: FaultyPro
     with pytest.raises(RemoteError, match=r"access denied .* give its API key"):
         client.complete_all([ChatRequest.ask(CAPITAL, 4)] * 50)
     assert len(proxy.seen) <= 3
+    proxy.faults = []
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("chat")]
     assert answered(client.complete_all([ChatRequest.ask(CAPITAL, 4)])[0]).text
 
