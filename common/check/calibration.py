@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from common.check.planted import KINDS, Planted, plant_errors
-from common.check.support import Checker, DocumentSummary
+from common.check.support import Checked, Checker, DocumentSummary
+
+Item = TypeVar("Item")
 
 PLANTED = "planted errors"
 EACH = 60  # of each kind: an interval of about 6 points at 60 % found
@@ -91,6 +93,10 @@ def calibrate(
     chosen = np.random.default_rng(seed).permutation(used)[:MOST_TRUE].tolist()
     truth = checker.check([DocumentSummary(*rows[index]) for index in chosen])
     false = checker.check([DocumentSummary(rows[error.index][0], error.summary) for error in planted])
+    chosen, truth = _rated(chosen, truth)
+    planted, false = _rated(planted, false)
+    if not truth or not false:
+        return None
     support = np.array([checked.support for checked in (*truth, *false)])
     is_true = np.array([True] * len(truth) + [False] * len(false))
     documents = np.array([*chosen, *(error.index for error in planted)])
@@ -109,6 +115,12 @@ def calibrate(
         true_summaries=len(truth),
         planted=len(planted),
     )
+
+
+def _rated(items: Sequence[Item], checked: Sequence[Checked]) -> tuple[list[Item], list[Checked]]:
+    """Without those that the checker could not rate."""
+    kept = [place for place, one in enumerate(checked) if not one.failure]
+    return [items[place] for place in kept], [checked[place] for place in kept]
 
 
 def balanced_accuracy(is_true: ArrayLike, passes: ArrayLike) -> float:

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.check.passages import PassageFinder, Span, fitting_passages
+from common.check.overlap import DocumentWords
+from common.check.passages import Span, fitting_passages
 from common.check.published import count_marks, hallucinated_label, protocol_of, supported_label
 from common.check.support import Checked, Checker, DocumentSummary, Evidence, SentenceSupport
 from common.errors import ModelError
@@ -27,7 +28,6 @@ from common.progress import Progress
 PURPOSE = "checking summaries"
 BATCH_TOKENS = 8192  # tokens of one run of the model, padding included
 AT_ONCE = 32  # summaries whose inputs are sorted by length together
-MOST_EVIDENCE = 3
 _USUAL_LENGTH = 512  # where neither tokenizer nor config names one
 _UNLIMITED = 10**6
 # Position 0 of these stands behind the padding index.
@@ -109,7 +109,7 @@ class PairChecker:
         self, item: DocumentSummary, inputs: dict[tuple[str, str], Inputs]
     ) -> list[tuple[Span, list[Span], list[Span]]]:
         """Each sentence with the passages it is rated against and those that may be its evidence; inputs gathered."""
-        finder = PassageFinder(item.document)
+        words = DocumentWords(item.document)
         asked = []
         for start, end in sentence_spans(item.summary):
             claim = item.summary[start:end]
@@ -117,11 +117,8 @@ class PairChecker:
             near: list[Span] = []
             if self._length("", claim) <= self._encoder.most_tokens // 2:
                 passages = fitting_passages(item.document, partial(self._fits, claim=claim))
-                near = [
-                    span
-                    for span, _ in finder.best(claim, MOST_EVIDENCE)
-                    if self._fits(item.document[slice(*span)], claim)
-                ]
+                spans = [(found.start, found.end) for found in words.evidence(claim)]
+                near = [span for span in spans if self._fits(item.document[slice(*span)], claim)]
             for span in (*passages, *near):
                 text = self._protocol.passage(item.document, span)
                 if (text, claim) not in inputs:
@@ -210,14 +207,14 @@ class TokenChecker:
         return fitting_passages(item.document, lambda text: self._length(text, item.summary) <= most)
 
     def _rated(self, item: DocumentSummary, tokens: list[tuple[Span, float]] | None) -> Checked:
-        finder = PassageFinder(item.document)
+        words = DocumentWords(item.document)
         rated = []
         for start, end in sentence_spans(item.summary):
             if tokens is None:
                 rated.append(_unrated((start, end), item, self._encoder.most_tokens))
                 continue
             worst = max((p for (first, last), p in tokens if first < end and last > start), default=0.0)
-            evidence = finder.evidence(item.summary[start:end], 1 - worst)
+            evidence = words.evidence(item.summary[start:end], most_support=1 - worst)
             rated.append(SentenceSupport(start, end, 1 - worst, evidence))
         return Checked(tuple(rated))
 

@@ -99,9 +99,11 @@ class DocumentWords:
         words = content_words(sentence)
         return 1.0 - float(np.mean([self.nearest(word)[0] for word in words])) if words else 1.0
 
-    def evidence(self, sentence: str, most: int = _PASSAGES) -> tuple[Evidence, ...]:
+    def evidence(self, sentence: str, most: int = _PASSAGES, most_support: float = 1.0) -> tuple[Evidence, ...]:
         """The document's sentences that hold most of the sentence's content words, each adding to those before it,
         rarer words counting more; `support` is the share that each holds. Neighbors are joined into one passage.
+
+        `most_support` bounds the support of a passage: none supports a sentence further than the whole document.
         """
         words = sorted(set(content_words(sentence)))
         near = [self.nearest(word) for word in words]
@@ -122,7 +124,10 @@ class DocumentWords:
         shares = holds @ weights
         ranked = sorted(chosen, key=lambda place: -shares[place])
         return tuple(
-            _joined([Evidence(*self.spans[place], round(float(shares[place]), 4)) for place in ranked], self.spans)
+            _joined(
+                [Evidence(*self.spans[place], min(round(float(shares[place]), 4), most_support)) for place in ranked],
+                self.spans,
+            )
         )
 
 

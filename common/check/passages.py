@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator
 
-from common.check.support import Evidence
 from common.metrics.sentences import sentence_spans
-from common.metrics.tokens import porter_stem, word_spans
 
 Span = tuple[int, int]
-LENGTH_COST = 0.25  # share of a sentence's words that a second sentence must add to make the passage longer
-_ENGLISH = """
-    a an the and or but nor so as at by for from in into of off on onto out over per than to up upon via with within
-    without it its he him his she her hers they them their theirs we us our you your i me my this that these those there
-    here who whom whose which what when where why how not no is am are was were be been being has have had having do
-    does did will would shall should may might must can could if then because while also too very just more most such
-    own same other others s t
-"""
-_FUNCTION_WORDS = frozenset(_ENGLISH.split())
 _SPACE = re.compile(r"\s")
 
 
@@ -77,52 +64,3 @@ def _cut(document: str, span: Span, fits: Callable[[str], bool]) -> list[Span]:
     spaces = [match.start() for match in _SPACE.finditer(document, start + 1, end - 1)]
     at = min(spaces, key=lambda place: abs(place - middle), default=middle)
     return [part for half in ((start, at), (at + bool(spaces), end)) for part in _cut(document, half, fits)]
-
-
-class PassageFinder:
-    """A document's sentences, and pairs of neighbors, ranked by the words that they share with a sentence.
-
-    Words are stemmed where they are English, English function words left out, and weighted by log((N + 1) / n) for a
-    word in n of N sentences (inverse document frequency, Spärck Jones 1972): names and numbers count most.
-    """
-
-    def __init__(self, document: str) -> None:
-        self._spans = sentence_spans(document)
-        self._words = [_stems(document[start:end]) for start, end in self._spans]
-        self._counts = Counter(word for words in self._words for word in words)
-
-    def best(self, sentence: str, count: int = 3) -> list[tuple[Span, float]]:
-        """At most `count` passages that share a word, the best first, none over another, each with the share of the
-        sentence's word weight that it holds. The earlier of two equally good ones comes first.
-        """
-        weights = {word: self._weight(word) for word in _stems(sentence)}
-        total = sum(weights.values())
-        if not total:
-            return []
-        ranked = []
-        for size in (1, 2):
-            for first in range(len(self._spans) - size + 1):
-                held = set().union(*self._words[first : first + size]).intersection(weights)
-                share = sum(weights[word] for word in held) / total
-                ranked.append((-(share - LENGTH_COST * (size - 1)), first, size, share))
-        chosen: list[tuple[Span, float]] = []
-        taken: set[int] = set()
-        for _, first, size, share in sorted(ranked):
-            places = range(first, first + size)
-            if share > 0 and taken.isdisjoint(places) and len(chosen) < count:
-                taken.update(places)
-                chosen.append(((self._spans[first][0], self._spans[first + size - 1][1]), share))
-        return chosen
-
-    def _weight(self, word: str) -> float:
-        return math.log((len(self._spans) + 1) / max(1, self._counts[word]))
-
-    def evidence(self, sentence: str, support: float) -> tuple[Evidence, ...]:
-        """The best passages of a sentence that a model rated as a whole: none supports it further than `support`."""
-        return tuple(Evidence(start, end, min(share, support)) for (start, end), share in self.best(sentence))
-
-
-def _stems(text: str) -> set[str]:
-    stem = porter_stem()
-    words = {word for word, _, _ in word_spans(text)} - _FUNCTION_WORDS
-    return {stem(word) if word.isascii() and len(word) > 3 else word for word in words}

@@ -10,6 +10,7 @@ import numpy as np
 
 from common.check.calibration import Calibration, calibrate
 from common.check.support import Checked, Checker, DocumentSummary
+from common.errors import RemoteError
 from common.metrics.bootstrap import bootstrap_interval
 
 IN_THESE = "planted errors in these summaries"
@@ -42,9 +43,9 @@ class CheckResults:
         """The contract's values of one summary: its support, and its sentences with their evidence."""
         checked = self.checked[index]
         return {
-            "support": checked.support,
-            "supported": self.supported(checked),
-            "sentences": [asdict(sentence) for sentence in checked.sentences],
+            "support": None if checked.failure else checked.support,
+            "supported": None if checked.failure else self.supported(checked),
+            "sentences": [sentence.as_dict() for sentence in checked.sentences],
         }
 
 
@@ -74,10 +75,18 @@ def checker_entry(calibration: Calibration | None, name: str, threshold: float) 
 
 
 def support_figures(checked: Sequence[Checked], threshold: float) -> dict[str, Any]:
-    """`supported` and `support` of some summaries, as `asdict` of intervals."""
-    support = np.array([item.support for item in checked])
-    passes = np.array([bool(item.sentences) and item.support >= threshold for item in checked])
+    """`supported` and `support` of some summaries, as `asdict` of intervals.
+
+    Over those that could be rated; how many could not is `unrated`. Raises RemoteError where none could.
+    """
+    rated = [item for item in checked if not item.failure]
+    if not rated:
+        raise RemoteError(f"the checker could rate none of {len(checked)} summaries: {first_failure(checked)}")
+    support = np.array([item.support for item in rated])
+    passes = np.array([bool(item.sentences) and item.support >= threshold for item in rated])
+    unrated = len(checked) - len(rated)
     return {
+        **({"unrated": unrated} if unrated else {}),
         "supported": asdict(bootstrap_interval(100.0 * passes)),
         "support": asdict(bootstrap_interval(support, bounds=(0.0, 1.0))),
     }
@@ -99,6 +108,11 @@ def check_summaries(
         calibration = calibrate(checker, rows, threshold=checker.default_threshold, measured_on=IN_THESE)
     threshold = calibration.threshold if calibration else checker.default_threshold
     return CheckResults(tuple(checker.check(items)), calibration, threshold, checker.name)
+
+
+def first_failure(checked: Sequence[Checked]) -> str:
+    """Why the first summary that could not be rated could not; empty where all could."""
+    return next((item.failure for item in checked if item.failure), "")
 
 
 def accuracy_text(checker: dict[str, Any]) -> str:

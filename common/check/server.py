@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from common.check.passages import PassageFinder, Span, fitting_passages
+from common.check.overlap import DocumentWords
+from common.check.passages import Span, fitting_passages
 from common.check.support import Checked, DocumentSummary, SentenceSupport
 from common.errors import RemoteError
 from common.metrics.sentences import sentence_spans
@@ -106,7 +107,7 @@ def _question(item: DocumentSummary, asked: _Asked) -> str:
 
 def _rated(item: DocumentSummary, answers: list[tuple[Span, list[float | RemoteError]]]) -> tuple[SentenceSupport, ...]:
     """The best passage of each sentence; a failure where any passage got no answer, for that one might support it."""
-    finder = PassageFinder(item.document)
+    words = DocumentWords(item.document)
     rated = []
     for (start, end), given in answers:
         failure = next((str(answer) for answer in given if isinstance(answer, RemoteError)), "")
@@ -114,5 +115,7 @@ def _rated(item: DocumentSummary, answers: list[tuple[Span, list[float | RemoteE
             rated.append(SentenceSupport(start, end, float("nan"), failure=failure))
             continue
         support = max((answer for answer in given if isinstance(answer, float)), default=0.0)
-        rated.append(SentenceSupport(start, end, support, finder.evidence(item.summary[start:end], support)))
+        rated.append(
+            SentenceSupport(start, end, support, words.evidence(item.summary[start:end], most_support=support))
+        )
     return tuple(rated)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,14 @@ class SentenceSupport:
     support: float
     evidence: tuple[Evidence, ...] = ()
     failure: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: `support` null, and a `failure`, where it could not be rated."""
+        values = asdict(self)
+        if self.failure:
+            return values | {"support": None}
+        del values["failure"]
+        return values
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from common.check.calibration import calibrate
-from common.check.results import SupportCheck, support_figures
+from common.check.results import SupportCheck, first_failure, support_figures
 from common.check.support import Checked, Checker, DocumentSummary
+from common.errors import RemoteError
 from common.evaluation.evaluate import Evaluation, SystemScores
 from common.metrics.bootstrap import paired_difference
 from common.progress import Progress
@@ -35,6 +36,12 @@ def check_support(evaluation: Evaluation, checker: Checker) -> Evaluation:
         for start in range(0, len(items), _AT_ONCE):
             checked += checker.check(items[start : start + _AT_ONCE])
             progress.advance(len(checked) - start)
+    failed = sum(bool(one.failure) for one in checked)
+    if failed:
+        raise RemoteError(
+            f"the checker could not rate {failed} of {len(checked)} summaries ({first_failure(checked)}); systems are "
+            "compared on the same documents, so all must be rated: use another --checker"
+        )
     by_name = {name: tuple(checked[place :: len(texts)]) for place, name in enumerate(texts)}
     systems = {
         name: replace(system, checked=by_name[name]) if name in by_name else system
@@ -68,5 +75,5 @@ def support_columns(system: SystemScores, check: SupportCheck | None) -> Mapping
     return {
         "support": [f"{item.support:.4f}" for item in system.checked],
         "supported": [str(int(value > 0)) for value in supported(system, check.threshold)],
-        "sentences": [json.dumps([asdict(sentence) for sentence in item.sentences]) for item in system.checked],
+        "sentences": [json.dumps([sentence.as_dict() for sentence in item.sentences]) for item in system.checked],
     }

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.check.passages import PassageFinder, fitting_passages
+from common.check.overlap import DocumentWords
+from common.check.passages import fitting_passages
 from common.metrics.sentences import split_sentences
 from tests.check.evidence_cases import CASES
 
@@ -49,44 +48,15 @@ def test_a_text_without_spaces_is_cut_where_it_must_be() -> None:
     assert max(map(len, parts)) <= 16
 
 
-@pytest.mark.parametrize(
-    ("sentence", "expected"),
-    [
-        ("Repair of the silo costs 40,000 crowns.", ["Repairs to the silo will cost 40,000 crowns."]),
-        ("A goat lay unhurt under the beams.", ["A goat was found unhurt below the beams."]),
-        ("Oyuna took a jeep to market.", ["Oyuna drove her jeep to the market on Friday."]),
-        (
-            "On Friday Oyuna drove while wind tore a roof.",
-            ["Oyuna drove her jeep to the market on Friday. The wind had torn the roof from the grain silo."],
-        ),
-        ("It opens in May.", ["The market opens again in May."]),
-    ],
-)
-def test_the_best_passage_is_the_one_that_says_it(sentence: str, expected: list[str]) -> None:
-    found = PassageFinder(DOCUMENT).best(sentence, 1)
-    assert [DOCUMENT[start:end] for (start, end), _ in found] == expected
-
-
-def test_shares_fall_and_passages_do_not_overlap() -> None:
-    found = PassageFinder(DOCUMENT).best("The goat, the silo and the market.", 4)
-    assert len(found) >= 2
-    ends = sorted(span for span, _ in found)
-    assert all(first[1] <= second[0] for first, second in pairwise(ends))
-    assert all(0 < share <= 1 for _, share in found)
-    assert PassageFinder(DOCUMENT).best("Nebraska exports uranium.") == []
-    assert PassageFinder("").best("Anything.") == []
-    assert PassageFinder(DOCUMENT).best("...") == []
-
-
-def test_evidence_supports_no_more_than_the_whole() -> None:
-    copied = "The mayor thanked everyone."
-    finder = PassageFinder(DOCUMENT)
-    assert finder.evidence(copied, 0.25)[0].support == 0.25
-    assert finder.evidence(copied, 1.0)[0].support == pytest.approx(1)
+def test_a_copied_sentence_is_supported_as_far_as_the_whole() -> None:
+    words = DocumentWords(DOCUMENT)
+    for bound in (0.25, 1.0):
+        assert words.evidence("The mayor thanked everyone.", most_support=bound)[0].support == bound
 
 
 @pytest.mark.parametrize(("document", "sentence", "beginning"), CASES)
 def test_evidence_points_at_the_sentence_that_says_it(document: str, sentence: str, beginning: str) -> None:
-    first = PassageFinder(document).evidence(sentence, 1.0)[0]
-    assert document[first.start : first.end].startswith(beginning)
-    assert len(split_sentences(document[first.start : first.end])) == 1
+    first = DocumentWords(document).evidence(sentence, most_support=0.3)[0]
+    assert first.start <= document.index(beginning) < first.end
+    assert len(split_sentences(document[first.start : first.end])) <= 2
+    assert 0 < first.support <= 0.3

@@ -66,7 +66,8 @@ class FaultyProxy:
     """Hands requests on to `upstream`, the first ones spoiled by `faults` in order; `seen` holds all bodies.
 
     A fault is a status, `drop` (no answer), `hang` (no answer until the proxy ends), `truncated`, `empty`,
-    `no content`, `no logprobs`, `redirect`, or JSON to be answered, with its status or 200; None hands on.
+    `no logprobs`, `no logprobs and no content`, `redirect`, or JSON to be answered, with its status or 200; None hands
+    on.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -103,11 +104,11 @@ class FaultyProxy:
             status, body = self._forward(handler.path, method, data)
             if fault == "truncated":
                 self._send(handler, status, body[: len(body) // 2], {}, length=len(body))
-            elif fault in ("no logprobs", "no content"):
+            elif fault in ("no logprobs", "no logprobs and no content"):
                 given = json.loads(body)
                 for choice in given.get("choices", ()):
                     choice.pop("logprobs", None)
-                    if fault == "no content":
+                    if fault != "no logprobs":
                         choice["message"]["content"] = ""
                 self._send(handler, status, json.dumps(given).encode(), {})
             else:
