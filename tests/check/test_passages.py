@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.check.overlap import DocumentWords
@@ -33,6 +33,7 @@ def test_passages_are_as_long_as_fits_and_hold_whole_sentences() -> None:
     assert " ".join(parts) == DOCUMENT
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # time is no matter here
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.integers(1, 25))
 def test_no_word_is_lost_or_said_twice_and_every_passage_fits(lengths: list[int], most: int) -> None:
     text = " ".join(" ".join(["Word"] + ["more"] * (length - 1)) + "." for length in lengths)

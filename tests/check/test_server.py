@@ -138,7 +138,7 @@ def test_a_model_that_thinks_is_told_not_to(proxy: FaultyProxy, llama: LlamaServ
     proxy.faults = [{"choices": [{"message": thought, "finish_reason": "length"}]}]
     item = DocumentSummary(DOCUMENT, "The silo lost its roof.")
     (checked,) = checker_of(proxy.url).check([item])
-    assert supports(checked) == supports(checker_of(llama.url).check([item])[0])
+    assert supports(checked) == pytest.approx(supports(checker_of(llama.url).check([item])[0]), abs=0.01)
     assert "chat_template_kwargs" not in proxy.seen[0]
     assert proxy.seen[1]["chat_template_kwargs"] == {"enable_thinking": False}
     proxy.every = None
