@@ -1,24 +1,19 @@
-"""Train, then evaluate, then report: one outcome for `sumkit train` and for the demo.
-
-`launch` runs it in a supervised child process (`python -m common.cli.worker`), so that running out of memory, which
-can end a process without an exception, leads to a retry.
-"""
+"""Train, then evaluate, then report: what an order comes to, and what it prints."""
 
 from __future__ import annotations
 
 import dataclasses
 import gc
 import json
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from common.budget.run_compute import run_compute, run_compute_text
 from common.evaluation.evaluation_results import score_table
 from common.evaluation.run_evaluation import EvalOptions, NothingHeldOutError, evaluate_run
+from common.order import Order
 from common.process.rank import process_rank
-from common.process.supervise import should_supervise, supervise
 from common.progress import note
 from common.run.directory import RunDirectory
 from common.run.loaded_run import load_run
@@ -26,9 +21,7 @@ from common.run.predictions import read_predictions
 from common.safe_text import one_line
 from common.settings import RunConfig
 from common.train.loop import RunStopped
-from common.train.training import Finished, default_run_path, train_run
-
-Style = Literal["text", "json", "demo"]
+from common.train.training import Finished, find_state, train_run
 
 
 @dataclass(frozen=True)
@@ -40,78 +33,45 @@ class Outcome:
     summary: dict[str, Any] = field(default_factory=dict)
 
 
-def launch(
-    config: RunConfig,
-    resume: bool,
-    style: Style,
-    adapt: bool = False,
-    curve: bool = False,
-    eval_only: bool = False,
-    samples: int = 0,
-) -> int:
-    """Train, evaluate and print, in a supervised child where that helps; returns the exit status.
-
-    `adapt`: take the plan's settings where the run would not fit. `curve`: train on nested subsets instead.
-    `eval_only`: score the run that is there. `samples`: also print so many summaries.
-    """
-    from common.config import to_dict
-
-    path = Path(config.output.run) if config.output.run else default_run_path(config)
-    config = dataclasses.replace(config, output=dataclasses.replace(config.output, run=str(path)))
-    if not should_supervise():
-        return run_and_print(config, resume, style, adapt, curve, eval_only, samples)
-    wishes = {"adapt": adapt, "curve": curve, "eval_only": eval_only, "samples": samples}
-    order = json.dumps({"config": to_dict(config), "resume": resume, "style": style, **wishes})
-    return supervise([sys.executable, "-m", "common.cli.worker", order], path)
-
-
-def run_and_print(
-    config: RunConfig,
-    resume: bool,
-    style: Style,
-    adapt: bool = False,
-    curve: bool = False,
-    eval_only: bool = False,
-    samples: int = 0,
-) -> int:
-    """Train and evaluate in this process and print the outcome, with `samples` summaries, on stdout."""
+def run_and_print(order: Order) -> int:
+    """Train and evaluate (or what else is ordered) in this process and print the outcome; returns the exit status."""
     import click
 
-    from common.corpus.demo import before_and_after, next_commands
-
-    if eval_only:
-        outcome = evaluate_only(config)
-    else:
-        outcome = (train_curve if curve else train_and_evaluate)(config, resume, adapt)
+    outcome = {"score": evaluate_only, "curve": train_curve}.get(order.work, train_and_evaluate)(order)
     if outcome.exit_code or not outcome.summary:
         return outcome.exit_code
-    if samples:
-        outcome = with_samples(outcome, samples)
-    if style == "json":
+    if order.samples:
+        outcome = with_samples(outcome, order.samples)
+    if order.prints == "json":
         click.echo(json.dumps(outcome.summary))
-        return 0
-    run = Path(outcome.summary["run"])
-    if style == "demo":
-        click.echo(f"{before_and_after(run)}\n")
-    click.echo(outcome.text)
-    if style == "demo":
-        click.echo(f"\n{next_commands(run)}")
+    elif order.prints == "text":
+        click.echo(outcome.text)
     return 0
 
 
-def train_and_evaluate(config: RunConfig, resume: bool = False, adapt: bool = False) -> Outcome:
+def train_and_evaluate(order: Order) -> Outcome:
     """Train into the run directory; unless switched off, score the kept adapter and write the report."""
-    path = Path(config.output.run) if config.output.run else default_run_path(config)
+    config = order.settings
     try:
-        finished = train_run(config, path, resume, config.output.engine, adapt)
+        finished = train_run(config, order.path, order.resume, config.output.engine, order.adapt)
     except RunStopped as stop:
-        note(f"saved at step {stop.step}. Continue with: sumkit train --run {path} --resume")
-        return Outcome(128 + stop.signal_number)
+        return _stopped(order, stop)
     if process_rank() != 0:  # rank 0 scores and reports
         return Outcome(0)
     gc.collect()
-    results = _results(config, finished)
-    state = finished.state
+    return outcome_of(finished, _results(config, finished))
+
+
+def stored_outcome(path: Path) -> Outcome:
+    """What `train_and_evaluate` gives for a finished run. Raises CheckpointError where it is not finished."""
+    run = RunDirectory(path)
+    results = json.loads(run.results.read_text(encoding="utf-8")) if run.results.is_file() else None
+    return outcome_of(Finished(run, find_state(run), trained_now=False), results)
+
+
+def outcome_of(finished: Finished, results: dict[str, Any] | None) -> Outcome:
+    """A finished run's scores, steps, times and what its compute would buy."""
+    path, state = finished.run.path, finished.state
     compute = compute_of(finished)
     lines = [f"run directory: {path}", f"steps: {state.step}, training time {state.seconds:.0f} s"]
     if compute:
@@ -130,22 +90,26 @@ def train_and_evaluate(config: RunConfig, resume: bool = False, adapt: bool = Fa
     return Outcome(0, "\n".join(lines), summary)
 
 
-def train_curve(config: RunConfig, resume: bool = False, adapt: bool = False) -> Outcome:
+def train_curve(order: Order) -> Outcome:
     """Train on nested subsets of growing size and project what more examples would bring."""
     from common.budget.curve_file import read_curves
     from common.budget.curve_report import curve_answers, curve_text
     from common.train.learning_curve import train_learning_curve
 
-    path = Path(config.output.run) if config.output.run else default_run_path(config)
+    path = order.path
     try:
-        points = train_learning_curve(config, path, resume, adapt)
+        points = train_learning_curve(order.settings, path, order.resume, order.adapt)
     except RunStopped as stop:
-        note(f"saved at step {stop.step}. Continue with: sumkit train --run {path} --resume")
-        return Outcome(128 + stop.signal_number)
+        return _stopped(order, stop)
     answers = curve_answers(read_curves(path), [], None)
     text = f"{curve_text(answers)}\n\nrun directory: {path}\nfor other sizes: sumkit budget --curve {path} --at N"
     rows = [{"examples": size, "dev_loss": loss} for size, loss in points]
     return Outcome(0, text, {"run": str(path), "points": rows, "curves": answers})
+
+
+def _stopped(order: Order, stop: RunStopped) -> Outcome:
+    note(f"saved at step {stop.step}. Continue with: {order.command}")
+    return Outcome(128 + stop.signal_number)
 
 
 def compute_of(finished: Finished) -> dict[str, Any] | None:
@@ -159,9 +123,9 @@ def compute_of(finished: Finished) -> dict[str, Any] | None:
     return run_compute(facts["flops_per_epoch"], rows[-1]["epoch"], facts["parameters"], finished.state.tokens)
 
 
-def evaluate_only(config: RunConfig) -> Outcome:
-    """Score the run in --run as `train` would at its end, without training. CheckpointError where there is none."""
-    path = Path(config.output.run)
+def evaluate_only(order: Order) -> Outcome:
+    """Score the run as `train` would at its end, without training. Raises CheckpointError where there is none."""
+    path, config = order.path, order.settings
     loaded = load_run(path, config.output.engine)
     options = EvalOptions(limit=config.output.test_limit, base_template=config.output.base_template)
     results, place = evaluate_run(loaded, options)

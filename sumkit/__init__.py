@@ -61,8 +61,10 @@ def train(
     """
     from common.cli.options import config_from
     from common.journey import train_and_evaluate
+    from common.order import Order, with_run
 
-    outcome = train_and_evaluate(config_from(settings, config, recipe, origin="settings"), resume, adapt)
+    wanted = with_run(config_from(settings, config, recipe, origin="settings"))
+    outcome = train_and_evaluate(Order(wanted, resume=resume, adapt=adapt))
     if outcome.exit_code:
         raise KeyboardInterrupt
     return outcome.summary

@@ -52,7 +52,7 @@ def test_the_engines_never_import_each_other():
 
 # From the ground up: a room imports only from rooms that come before it. Put a new room after all that it imports.
 ORDER = """
-    errors nearest text settings files config safe_text progress version types process
+    errors nearest text settings files config order safe_text progress version types process
     engine engine_base model generation metrics remote check data run report budget evaluation train corpus
     journey documents summarize __init__ align doctor recipes serve export sweep cli
 """

@@ -1,18 +1,16 @@
-"""Align, then evaluate beside the run it started from, then report; in a supervised child where that helps."""
+"""Align, then evaluate beside the run it started from, then report."""
 
 from __future__ import annotations
 
 import gc
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from common.align.run import align_run
-from common.config import to_dict
 from common.evaluation.evaluation_results import score_table
 from common.evaluation.run_evaluation import EvalOptions, NothingHeldOutError, evaluate_run
-from common.process.supervise import should_supervise, supervise
+from common.order import Order
 from common.progress import note
 from common.run.directory import RunDirectory
 from common.run.loaded_run import load_run
@@ -21,27 +19,19 @@ from common.train.loop import RunStopped
 from common.train.training import Finished
 
 
-def launch(config: RunConfig, resume: bool, as_json: bool) -> int:
-    """Align, evaluate and print; returns the exit status."""
-    if not should_supervise():
-        return align_and_print(config, resume, as_json)
-    order = json.dumps({"config": to_dict(config), "resume": resume, "align": True, "json": as_json})
-    return supervise([sys.executable, "-m", "common.cli.worker", order], Path(config.output.run))
-
-
-def align_and_print(config: RunConfig, resume: bool, as_json: bool) -> int:
+def align_and_print(order: Order) -> int:
     """Align in this process and print the outcome on stdout."""
     import click
 
-    path = Path(config.output.run)
+    config, path = order.settings, order.path
     try:
-        finished = align_run(config, path, resume)
+        finished = align_run(config, path, order.resume)
     except RunStopped as stop:
-        note(f"saved at step {stop.step}. Continue with: sumkit align {config.align.start} --run {path} --resume")
+        note(f"saved at step {stop.step}. Continue with: {order.command}")
         return 128 + stop.signal_number
     gc.collect()
     results = _results(config, finished)
-    if as_json:
+    if order.prints == "json":
         summary = {"run": str(path), "start": config.align.start, "steps": finished.state.step, "results": results}
         click.echo(json.dumps(summary))
         return 0

@@ -58,9 +58,11 @@ def command(start: Path, resume: bool, as_json: bool, **flags: Any) -> int:
       sumkit align runs/notes --method grpo --samples 8
       sumkit align runs/notes --run runs/notes-short --resume
     """
-    from common.align.journey import launch
+    from common.cli.worker import launch
+    from common.order import Order
 
-    return launch(aligned_settings(start, resume, flags), resume, as_json)
+    settings = aligned_settings(start, resume, flags)
+    return launch(Order(settings, "align", resume, prints="json" if as_json else "text"))
 
 
 def aligned_settings(start: Path, resume: bool, flags: dict[str, Any]) -> Any:

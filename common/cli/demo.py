@@ -21,7 +21,15 @@ def command(run: Path, engine: str, as_json: bool) -> int:
       sumkit demo
       sumkit demo --run runs/demo-mlx --engine mlx
     """
-    from common.corpus.demo import demo_config
-    from common.journey import launch
+    from common.cli.worker import launch
+    from common.corpus.demo import before_and_after, demo_config, next_commands
+    from common.order import Order
+    from common.process.rank import process_rank
 
-    return launch(demo_config(run, engine), resume=True, style="json" if as_json else "demo")
+    order = Order(demo_config(run, engine), resume=True, prints="json" if as_json else "nothing")
+    status = launch(order)
+    if status == 0 and not as_json and process_rank() == 0:
+        from common.journey import stored_outcome
+
+        click.echo(f"{before_and_after(run)}\n\n{stored_outcome(run).text}\n\n{next_commands(run)}")
+    return status

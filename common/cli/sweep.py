@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,6 +63,7 @@ def command(
       sumkit sweep --data notes/ --range-test
     """
     from common.errors import UsageError
+    from common.order import with_run
     from common.sweep.plot import sweep_table
     from common.sweep.sweep import SweepStopped, run_sweep, stored_plan
 
@@ -77,7 +77,7 @@ def command(
         plan, path = stored_plan(Path(run)), Path(run)
     else:
         plan = _plan(vary, draws, halving if halving > 1 else 0, rank_by, config_from(flags, config_file, recipe))
-        path = Path(run) if run else _default_path("sweep", plan.base)
+        path = Path(run or with_run(plan.base, "sweep").output.run)
     try:
         results = run_sweep(plan, path, resume)
     except SweepStopped as stop:
@@ -112,6 +112,7 @@ def _plan(vary: tuple[str, ...], draws: int | None, halving: int, measure: Any, 
 
 def _range_test(vary: tuple[str, ...], run: str | None, config: Any, as_json: bool) -> None:
     from common.errors import UsageError
+    from common.order import with_run
     from common.sweep.range_test import HIGHEST, LOWEST, STEPS, describe, range_test, write_range_test
     from common.sweep.space import parse_varied
 
@@ -121,18 +122,10 @@ def _range_test(vary: tuple[str, ...], run: str | None, config: Any, as_json: bo
         if len(vary) > 1 or varied.setting.name != "learning_rate" or not varied.is_range:
             raise UsageError("--range-test varies the learning rate alone: --vary learning-rate=LOW..HIGH")
         low, high = varied.low, varied.high
-    path = Path(run) if run else _default_path("range-test", config)
+    path = Path(run or with_run(config, "range-test").output.run)
     test = range_test(config, low, high, config.training.steps or STEPS)
     result = write_range_test(test, config, path)
     if as_json:
         click.echo(json.dumps(result))
     else:
         click.echo(f"{describe(test)}\nplot: {path / 'plots' / 'range_test.png'}")
-
-
-def _default_path(kind: str, config: Any) -> Path:
-    """`runs/<kind>-<model>-<data>-<time>`."""
-    import re
-
-    parts = [kind, Path(config.model.model).name, Path(config.data.data).stem, time.strftime("%Y%m%d-%H%M%S")]
-    return Path("runs") / re.sub(r"[^a-z0-9.-]+", "-", "-".join(parts).lower())

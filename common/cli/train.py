@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from common.cli.completion import COMPLETIONS
 from common.cli.options import GroupedCommand, config_from, settings_options
 from common.config import given_flags, load_yaml
 from common.errors import UsageError
+from common.order import Order, Prints, Work, with_run
+from common.settings import RunConfig
 
 HELP = """Fine-tune a model into a summarizer of your documents.
 
@@ -62,7 +65,12 @@ def command_for(engine: str | None) -> click.Command:
         as_json: bool,
         **flags: Any,
     ) -> int:
-        return run(flags, config_file, recipe, resume, as_json, engine, adapt, curve, eval_only, sample_count)
+        from common.cli.worker import launch
+
+        work: Work = "score" if eval_only else "train"
+        prints: Prints = "json" if as_json else "text"
+        wanted = Order(RunConfig(), work, resume, prints, adapt, sample_count)
+        return launch(order_from(wanted, flags, config_file, recipe, engine, curve))
 
     return train
 
@@ -70,22 +78,22 @@ def command_for(engine: str | None) -> click.Command:
 command = command_for(None)
 
 
-def run(
+def order_from(
+    wanted: Order,
     flags: dict[str, Any],
     config_file: Path | None = None,
     recipe: str | None = None,
-    resume: bool = False,
-    as_json: bool = False,
     engine: str | None = None,
-    adapt: bool = False,
     curve: bool = False,
-    eval_only: bool = False,
-    samples: int = 0,
-) -> int:
-    """Train, evaluate if asked, report. Returns the exit status (130 or 143 after a signal)."""
+) -> Order:
+    """The order with its settings and run directory: from file or recipe, flags, and the run that it goes on with.
+
+    `curve` asks for a learning curve; a run that is one goes on as one. Raises UsageError for what excludes itself.
+    """
     if engine and flags.get("engine") not in (None, "auto", engine):
         other = flags["engine"]
         raise UsageError(f"this is the {engine} engine; for the other: python -m {other}_sum.train")
+    resume, eval_only = wanted.resume, wanted.work == "score"
     named = bool(flags.get("data") or config_file or recipe)
     if resume and not flags.get("run") and not config_file:  # a settings file may name the run
         raise UsageError("--resume continues a run: name it as --run DIR")
@@ -97,12 +105,10 @@ def run(
         path = Path(flags["run"])
         curve = curve or (path / SETTINGS_FILE).is_file()
         flags = {**_stored_flags(path), **given_flags(flags)}
-    if curve and (eval_only or samples):
+    if curve and (eval_only or wanted.samples):
         raise UsageError("--learning-curve scores by dev loss alone; leave out --eval-only and --generate-samples")
-    config = config_from(flags, config_file, recipe, engine)
-    from common.journey import launch
-
-    return launch(config, resume, "json" if as_json else "text", adapt, curve, eval_only, samples)
+    settings = with_run(config_from(flags, config_file, recipe, engine))
+    return dataclasses.replace(wanted, settings=settings, work="curve" if curve else wanted.work)
 
 
 def _stored_flags(run: Path) -> dict[str, Any]:

@@ -1,22 +1,29 @@
-"""The supervised child: `python -m common.cli.worker ORDER`, ORDER being the JSON that `common.journey.launch` makes
-(or `common.align.journey.launch`, or `common.sweep.trial.launch_trial`).
+"""Where an order is carried out: in a supervised child (`python -m common.cli.worker ORDER`), or in this process.
 
-Not a command for people. A retry (see `common.process.supervise`) halves the micro-batch and resumes.
+Running out of memory can end a process without an exception; a child can be started again (see
+`common.process.supervise`), with half the micro-batch and from its last checkpoint.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from common.budget.curve_file import SETTINGS_FILE
 from common.errors import SumkitError
 from common.files import FULL, GONE, disk_error
+from common.order import Order
 from common.process.signals import Interrupted, InterruptOnSignal
-from common.process.supervise import OUT_OF_MEMORY_STATUS, die_with_parent, is_out_of_memory, retry_request
+from common.process.supervise import (
+    OUT_OF_MEMORY_STATUS,
+    die_with_parent,
+    is_out_of_memory,
+    retry_request,
+    should_supervise,
+    supervise_order,
+)
 from common.progress import note, settle_libraries
 from common.safe_text import visible
 
@@ -26,16 +33,36 @@ if TYPE_CHECKING:
 LEAST_TOKENS = 64
 
 
-def main(order: str) -> int:
-    """Carry out one order; returns the exit status."""
+def launch(order: Order) -> int:
+    """Carry out an order, in a supervised child where that helps; returns the exit status (130, 143 after a signal)."""
+    return supervise_order(order) if should_supervise() else carry_out(order)
+
+
+def carry_out(order: Order) -> int:
+    """Carry out an order in this process; returns the exit status."""
+    if order.work == "trial":
+        from common.sweep.trial import run_trial
+
+        return run_trial(order)
+    if order.work == "align":
+        from common.align.journey import align_and_print
+
+        return align_and_print(order)
+    from common.journey import run_and_print
+
+    return run_and_print(order)
+
+
+def main(text: str) -> int:
+    """Carry out the order of a supervisor; returns the exit status."""
     with InterruptOnSignal():
+        order = None
         try:
-            return _carry_out(json.loads(order))
+            settle_libraries()
+            order = Order.from_json(text)
+            return carry_out(smaller(order, retry_request()))
         except Interrupted as stop:
-            wanted = json.loads(order)
-            if "trial" not in wanted:  # a sweep says itself how it goes on
-                config = wanted["config"]
-                _say_how_to_go_on(Path(config["output"]["run"]), config["align"]["start"])
+            _say_how_to_go_on(order)
             return 128 + stop.number
         except SumkitError as error:
             _say(str(error))
@@ -52,35 +79,20 @@ def main(order: str) -> int:
             return OUT_OF_MEMORY_STATUS
 
 
-def _carry_out(wanted: dict[str, Any]) -> int:
-    from common.config import resolve
-    from common.journey import run_and_print
-
-    settle_libraries()
-    config = resolve(wanted["config"], "command line")
-    retries = retry_request()
-    if retries:
-        config = with_smaller_batches(config, retries)
-        tokens = config.training.micro_batch_tokens
-        note(f"micro-batches of at most {tokens} tokens now; an optimizer step still sees the same examples")
-    trial = wanted.get("trial")
-    if trial:
-        from common.sweep.trial import run_trial
-
-        return run_trial(config, trial["share"], trial["rouge_documents"])
-    resume = wanted["resume"] or retries > 0
-    if wanted.get("align"):
-        from common.align.journey import align_and_print
-
-        return align_and_print(config, resume, wanted["json"])
-    wishes = {name: wanted[name] for name in ("adapt", "curve", "eval_only", "samples")}
-    return run_and_print(config, resume, wanted["style"], **wishes)
+def smaller(order: Order, halvings: int) -> Order:
+    """The order after so many ends for lack of memory: it goes on, with smaller batches."""
+    if not halvings:
+        return order
+    config = with_smaller_batches(order.settings, halvings)
+    tokens = config.training.micro_batch_tokens
+    note(f"micro-batches of at most {tokens} tokens now; an optimizer step still sees the same examples")
+    return dataclasses.replace(order, settings=config, resume=True)
 
 
-def _say_how_to_go_on(run: Path, start: str) -> None:
-    if any((run / name).is_file() for name in ("config.yaml", SETTINGS_FILE)):
-        command = f"align {start}" if start else "train"
-        _say(f"interrupted. Continue with: sumkit {command} --run {run} --resume")
+def _say_how_to_go_on(order: Order | None) -> None:
+    if order and any((order.path / name).is_file() for name in ("config.yaml", SETTINGS_FILE)):
+        if order.command:  # a sweep says itself how it goes on
+            _say(f"interrupted. Continue with: {order.command}")
     else:
         _say("interrupted before anything was written")
 

@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 from common.files import disk_error
+from common.order import Order
 from common.process.awake import keep_awake
 from common.process.child_stderr import ChildStderr
 from common.process.rank import under_launcher
@@ -56,17 +57,23 @@ def should_supervise() -> bool:
     return not is_supervised() and not under_launcher()
 
 
-def supervise(command: Sequence[str], run: Path) -> int:
+def supervise_order(order: Order) -> int:
+    """Carry out an order in a supervised child; returns its exit status."""
+    return supervise([sys.executable, "-m", "common.cli.worker", order.to_json()], order.path, order.command)
+
+
+def supervise(command: Sequence[str], run: Path, go_on: str = "") -> int:
     """Run `command` as a child until it ends well or for a reason other than memory; returns its exit status.
 
-    Each retry sees `retry_request()`; retries are recorded in `run`/retries.jsonl.
+    Each retry sees `retry_request()`; retries are recorded in `run`/retries.jsonl. `go_on` is what a person types to
+    continue where a child was killed.
     """
     for attempt in range(MOST_RETRIES + 1):
         killed_before = _oom_kills()
         status, last_words = _run_child(command, attempt)
         reason = memory_reason(status, last_words, _oom_kills() > killed_before, _address_space_limited())
         if reason is None:
-            _explain(status, run)
+            _explain(status, run, go_on)
             return status if status >= 0 else 128 - status
         if attempt == MOST_RETRIES:
             note(
@@ -79,12 +86,12 @@ def supervise(command: Sequence[str], run: Path) -> int:
     raise AssertionError("the loop returns")
 
 
-def _explain(status: int, run: Path) -> None:
+def _explain(status: int, run: Path, go_on: str) -> None:
     """A line for a child that was killed: it had no chance to say so itself."""
     if status < 0:
         name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
         saved = (run / "checkpoints").is_dir()
-        then = f"; continue with: sumkit train --run {run} --resume" if saved else "; nothing was saved yet"
+        then = f"; continue with: {go_on}" if saved and go_on else "" if saved else "; nothing was saved yet"
         note(f"sumkit: the training process was ended by {name}{then}")
 
 

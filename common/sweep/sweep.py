@@ -20,6 +20,8 @@ from typing import Any
 from common import config as configuration
 from common.errors import CheckpointError, ConfigError, SumkitError
 from common.files import write_json, write_text
+from common.order import Order
+from common.process.supervise import supervise_order
 from common.progress import note
 from common.run.directory import RunDirectory, environment_facts
 from common.run.lock import RunLock
@@ -27,7 +29,7 @@ from common.settings import RunConfig
 from common.sweep.halving import Round, rounds, total_share
 from common.sweep.ranking import Measure, rank, sentence
 from common.sweep.space import Trial
-from common.sweep.trial import Launch, TrialScores, launch_trial, read_scores
+from common.sweep.trial import Launch, TrialScores, read_scores
 
 DEFINITION = "sweep.yaml"
 SIGNALS = (130, 143)
@@ -70,7 +72,7 @@ class SweepPlan:
         }
 
 
-def run_sweep(plan: SweepPlan, path: Path, resume: bool, launch: Launch = launch_trial) -> dict[str, Any]:
+def run_sweep(plan: SweepPlan, path: Path, resume: bool, launch: Launch = supervise_order) -> dict[str, Any]:
     """Run or continue the sweep in `path`, write its files, and return the content of results.json.
 
     A failed trial is counted, shown and left out of the ranking. Raises CheckpointError when the directory holds
@@ -167,7 +169,7 @@ def _scores(plan: SweepPlan, path: Path, trial: Trial, share: float, launch: Lau
     if scores is None:
         note(label)
         rouge = None if plan.measure == "dev_loss" else plan.base.evaluation.eval_rouge
-        status = launch(config, share, rouge)
+        status = launch(Order(config, "trial", resume=True, share=share, rouge=rouge))
         if status in SIGNALS:
             raise SweepStopped(status)
         scores = read_scores(run, share)

@@ -7,16 +7,15 @@ interrupted has none for that share and is continued. Knows nothing of other tri
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.config import to_dict
 from common.engine import Engine
 from common.evaluation.reference_perplexity import example_losses
 from common.files import write_json
+from common.order import Order
 from common.run.preparation import Prepared, generation_spec
 from common.settings import RunConfig
 from common.train.loop import RunStopped, TrainingLoop
@@ -43,25 +42,17 @@ class TrialScores:
     rouge: dict[str, dict[str, float]]
 
 
-RougeDocuments = int | None  # how many dev documents to summarize and score (0: all); None: losses only
-Launch = Callable[[RunConfig, float, RougeDocuments], int]
+Launch = Callable[[Order], int]  # carries out the order of a trial and returns its exit status
 
 
-def launch_trial(config: RunConfig, share: float, rouge_documents: RougeDocuments) -> int:
-    """Run a trial in a supervised child (out of memory leads to a smaller micro-batch); returns its exit status."""
-    from common.process.supervise import supervise
-
-    order = {"config": to_dict(config), "resume": True, "trial": {"share": share, "rouge_documents": rouge_documents}}
-    return supervise([sys.executable, "-m", "common.cli.worker", json.dumps(order)], Path(config.output.run))
-
-
-def run_trial(config: RunConfig, share: float, rouge_documents: RougeDocuments) -> int:
-    """Train up to `share` of the run's steps in this process and write its dev scores; returns the exit status."""
+def run_trial(order: Order) -> int:
+    """Train up to the share that is ordered in this process and write the dev scores; returns the exit status."""
+    config, share = order.settings, order.share
 
     def score(engine: Engine, prepared: Prepared, loop: TrainingLoop) -> None:
         losses = example_losses(engine, prepared.dev_set, prepared.tokenizer.pad_id, "dev documents")
         write_json(
-            Path(config.output.run) / SCORES,
+            order.path / SCORES,
             {
                 "share": share if loop.paused else 1.0,
                 "steps": loop.state.step,
@@ -72,12 +63,12 @@ def run_trial(config: RunConfig, share: float, rouge_documents: RougeDocuments) 
                     example.id: [float(loss), int(tokens)]
                     for example, (loss, tokens) in zip(prepared.dev_set, losses, strict=True)
                 },
-                "rouge": {} if rouge_documents is None else _rouge(engine, prepared, config, rouge_documents),
+                "rouge": {} if order.rouge is None else _rouge(engine, prepared, config, order.rouge),
             },
         )
 
     try:
-        train_run(config, Path(config.output.run), True, config.output.engine, share=share, at_end=score)
+        train_run(config, order.path, True, config.output.engine, share=share, at_end=score)
     except RunStopped as stop:
         return 128 + stop.signal_number
     return 0

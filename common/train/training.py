@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,14 +59,6 @@ class Finished:
 
 
 AtEnd = Callable[[Engine, Prepared, TrainingLoop], None]
-
-
-def default_run_path(config: RunConfig) -> Path:
-    """`runs/<model>-<data>-<time>`; the demo's is `runs/demo`."""
-    if config.data.data == "demo":
-        return Path("runs/demo")
-    parts = [Path(config.model.model).name, Path(config.data.data).stem or "data", time.strftime("%Y%m%d-%H%M%S")]
-    return Path("runs") / re.sub(r"[^a-z0-9.-]+", "-", "-".join(parts).lower())
 
 
 def train_run(

@@ -9,13 +9,16 @@ import signal
 import numpy as np
 import pytest
 
-from common.cli.train import run as continue_run
+from common.cli.train import order_from
+from common.cli.worker import launch
 from common.data.prompts import find_template
 from common.errors import CheckpointError
 from common.model.adapter import read_adapter
+from common.order import Order
 from common.run.checkpoint import find_checkpoint, load_checkpoint
 from common.run.directory import RunDirectory, write_settings
 from common.run.lock import RunLock
+from common.settings import RunConfig
 from common.train.loop import RunStopped
 from common.train.training import train_run, without_effect
 from tests.journey.conftest import ENGINES
@@ -132,7 +135,8 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path, tiny_config, engine):
 def test_a_run_of_some_steps_goes_on_for_the_epochs_that_are_asked_for(tmp_path, tiny_config, engine):
     run = tmp_path / "run"
     train_run(tiny_config(run, steps=2, final_eval=False), run, resume=False, requested_engine=engine)
-    assert continue_run({"run": str(run), "epochs": 1.0}, resume=True, engine=engine) == 0
+    more = order_from(Order(RunConfig(), resume=True), {"run": str(run), "epochs": 1.0}, engine=engine)
+    assert launch(more) == 0
     assert RunDirectory(run).read_metrics()[-1]["step"] == 24 / 4
 
 

@@ -26,6 +26,7 @@ from typing import Any
 
 from common import config as configuration
 from common.journey import train_and_evaluate
+from common.order import Order
 from common.run.checkpoint import find_checkpoint
 from common.run.directory import RunDirectory
 from common.settings import RunConfig
@@ -136,7 +137,7 @@ def attempt(config: RunConfig, shared: mmap.mmap, wait: Callable[[int], None], l
 
     def journey() -> None:
         announce_phases(shared)
-        assert train_and_evaluate(config, resume=True).exit_code == 0
+        assert train_and_evaluate(Order(config, resume=True)).exit_code == 0
 
     shared[0] = shared[1] = 0
     pid = fork(journey, log)
@@ -216,7 +217,7 @@ def kill_and_compare(engine: str, kills: int, folder: Path, seed: int = 0, per_r
     shared, rng, tally, log = mmap.mmap(-1, 2), random.Random(seed), Tally(), folder / "child.log"
     whole = folder / f"{engine}-whole"
     began = time.monotonic()
-    assert in_child(lambda: train_and_evaluate(settings(data, model, whole, engine)), log) == 0, log.read_text()
+    assert in_child(lambda: train_and_evaluate(Order(settings(data, model, whole, engine))), log) == 0, log.read_text()
     seconds, wanted = time.monotonic() - began, outcome(whole)
     assert not wanted["leftovers"]
     while tally.kills < kills:

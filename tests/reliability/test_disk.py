@@ -12,6 +12,7 @@ import pytest
 from common.errors import CheckpointError
 from common.files import disk_error, finish_interrupted, write_atomically, write_text
 from common.journey import train_and_evaluate
+from common.order import Order
 from common.run.checkpoint import find_checkpoint
 from common.train.training import train_run
 from tests.journey.conftest import ENGINES
@@ -36,7 +37,7 @@ def fill_and_resume(tmp_path, tiny_config, engine, size, whole, **settings):
         run = disk / "run"
         config = tiny_config(run, engine=engine, **settings)
         try:
-            train_and_evaluate(config)
+            train_and_evaluate(Order(config))
             was_full = False
         except CheckpointError as error:
             was_full = True
@@ -49,7 +50,7 @@ def fill_and_resume(tmp_path, tiny_config, engine, size, whole, **settings):
             assert not problems, "a checkpoint that is there is whole"
             assert not list(run.rglob("*.partial")), "what a failed write took was freed"
         remount(disk, f"size={ROOMY}")
-        assert train_and_evaluate(config, resume=True).exit_code == 0
+        assert train_and_evaluate(Order(config, resume=True)).exit_code == 0
         assert_same_run(whole, run)
         for name in ("predictions.csv", "predictions-lead3.csv"):
             if (whole / name).is_file():
@@ -71,7 +72,7 @@ def test_a_disk_that_fills_up_loses_nothing(tmp_path, tiny_config, engine):
 def test_wherever_the_disk_fills_up_nothing_is_lost(tmp_path, tiny_config, engine):
     whole = tmp_path / "whole"
     settings = {"quantize": "none", "keep_checkpoints": 2, "eval_rouge": 2}
-    assert train_and_evaluate(tiny_config(whole, engine=engine, **settings)).exit_code == 0
+    assert train_and_evaluate(Order(tiny_config(whole, engine=engine, **settings))).exit_code == 0
     size = run_size(whole)
     sizes = [size * part // 24 // 4096 * 4096 for part in range(1, 30)]
     full = [fill_and_resume(tmp_path, tiny_config, engine, one, whole, **settings) for one in sizes]

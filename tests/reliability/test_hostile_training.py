@@ -6,6 +6,7 @@ import pytest
 
 from common.journey import train_and_evaluate
 from common.model.adapter import read_adapter
+from common.order import Order
 from common.run.preparation import prepare
 from common.types import IGNORED_LABEL
 from tests.journey.conftest import ENGINES
@@ -74,7 +75,7 @@ def test_a_hostile_set_trains_scores_and_reports_escaped(
     config = tiny_config(run, model=str(chat_model), data=str(hostile_data), engine=engine, template="chat", steps=2,
                          max_length=512, max_summary_tokens=128, quantize="none", preview_every=1,
                          base_template="same", max_new_tokens=24)  # fmt: skip
-    assert train_and_evaluate(config).exit_code == 0
+    assert train_and_evaluate(Order(config)).exit_code == 0
     assert read_adapter(run / "adapter").weights
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "<script>alert(1)</script>" not in page

@@ -7,6 +7,7 @@ import pytest
 from common.config import read_config
 from common.errors import CheckpointError
 from common.journey import train_and_evaluate
+from common.order import Order
 from common.run.directory import RunDirectory
 from common.train.training import train_run
 
@@ -38,12 +39,12 @@ def test_another_engine_is_refused_and_the_run_stays_as_it_was(unfinished, tiny_
 def test_a_finished_run_goes_on_when_more_is_asked_for_and_is_scored_anew(tmp_path, tiny_config):
     run, whole = tmp_path / "run", tmp_path / "whole"
     settings = {"quantize": "none", "schedule": "constant", "warmup_steps": 1, "base_template": "same", "test_limit": 2}
-    assert train_and_evaluate(tiny_config(run, engine="cuda", steps=2, **settings)).exit_code == 0
+    assert train_and_evaluate(Order(tiny_config(run, engine="cuda", steps=2, **settings))).exit_code == 0
     first = (run / "results.json").read_bytes()
-    again = train_and_evaluate(tiny_config(run, engine="cuda", steps=2, **settings), resume=True)
+    again = train_and_evaluate(Order(tiny_config(run, engine="cuda", steps=2, **settings), resume=True))
     assert not again.summary["trained_now"]
     assert (run / "results.json").read_bytes() == first
-    more = train_and_evaluate(tiny_config(run, engine="cuda", steps=4, **settings), resume=True)
+    more = train_and_evaluate(Order(tiny_config(run, engine="cuda", steps=4, **settings), resume=True))
     assert more.summary["trained_now"]
     assert more.summary["steps"] == 4
     train_run(tiny_config(whole, steps=4, **settings), whole, resume=False, requested_engine="cuda")
@@ -55,9 +56,9 @@ def test_a_finished_run_goes_on_when_more_is_asked_for_and_is_scored_anew(tmp_pa
 def test_a_report_that_a_crash_prevented_is_written_by_resume(tmp_path, tiny_config):
     run = tmp_path / "run"
     config = tiny_config(run, engine="cuda", steps=2, quantize="none", base_template="same", test_limit=2)
-    assert train_and_evaluate(config).exit_code == 0
+    assert train_and_evaluate(Order(config)).exit_code == 0
     (run / "report.html").unlink()
-    assert train_and_evaluate(config, resume=True).exit_code == 0
+    assert train_and_evaluate(Order(config, resume=True)).exit_code == 0
     assert (run / "report.html").is_file()
 
 
@@ -101,5 +102,5 @@ def test_a_retry_of_the_final_evaluation_has_its_smaller_batches(tmp_path, tiny_
 
     monkeypatch.setattr(journey, "evaluate_run", look)
     for retries in (0, 1):
-        journey.train_and_evaluate(with_smaller_batches(config, retries), resume=True)
+        journey.train_and_evaluate(Order(with_smaller_batches(config, retries), resume=True))
     assert seen == [4096, 2048]

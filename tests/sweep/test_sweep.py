@@ -10,6 +10,7 @@ import pytest
 
 from common.config import read_config, to_dict
 from common.errors import CheckpointError
+from common.order import Order
 from common.run.directory import RunDirectory
 from common.sweep.space import grid_trials, parse_varied
 from common.sweep.sweep import SweepFailedError, SweepPlan, SweepStopped, run_sweep, stored_plan, trial_config
@@ -41,9 +42,9 @@ def finished(tmp_path_factory, base):
     path = tmp_path_factory.mktemp("sweep") / "rates"
     calls = []
 
-    def launch(config, share, rouge):
-        calls.append((config.training.learning_rate, share))
-        return run_trial(config, share, rouge)
+    def launch(order):
+        calls.append((order.settings.training.learning_rate, order.share))
+        return run_trial(order)
 
     return path, run_sweep(plan_of(base, RATES), path, False, launch), calls
 
@@ -73,7 +74,7 @@ def test_a_trial_paused_and_continued_equals_the_same_run_in_one_piece(finished,
     trial = next(t for t in plan_of(base, RATES).trials if t.name == name)
     config = trial_config(base, trial, tmp_path)
     whole = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, eval_every=0))
-    assert run_trial(whole, 1.0, None) == 0
+    assert run_trial(Order(whole, "trial")) == 0
     in_parts = RunDirectory(path / "trials" / name)
     in_one = RunDirectory(tmp_path / "trials" / name)
     losses = [[(row["step"], row["loss"]) for row in run.read_metrics()] for run in (in_parts, in_one)]
@@ -102,9 +103,9 @@ def test_resuming_runs_only_what_is_missing_and_gives_the_same_results(finished,
     (victim / "finished.json").unlink()  # as if it had been killed while it was scored
     calls = []
 
-    def launch(config, share, rouge):
-        calls.append((config.output.run, share))
-        return run_trial(config, share, rouge)
+    def launch(order):
+        calls.append((str(order.path), order.share))
+        return run_trial(order)
 
     again = run_sweep(stored_plan(copy), copy, True, launch)
     assert [run for run, _ in calls] == [str(victim)]
@@ -117,10 +118,10 @@ def test_resuming_runs_only_what_is_missing_and_gives_the_same_results(finished,
 
 
 def test_a_failed_trial_is_shown_and_left_out_and_a_signal_stops_the_sweep(base, tmp_path):
-    def launch(config, share, rouge):
-        if config.lora.rank == 4:
+    def launch(order):
+        if order.settings.lora.rank == 4:
             return 1
-        return run_trial(config, share, rouge)
+        return run_trial(order)
 
     results = run_sweep(plan_of(base, "rank=4,2"), tmp_path / "one", False, launch)
     assert [(row["settings"]["rank"], row["status"]) for row in results["trials"]] == [(2, "finished"), (4, "failed")]
@@ -128,7 +129,7 @@ def test_a_failed_trial_is_shown_and_left_out_and_a_signal_stops_the_sweep(base,
     with pytest.raises(SweepFailedError, match="every trial failed"):
         run_sweep(plan_of(base, "rank=4"), tmp_path / "none", False, launch)
     with pytest.raises(SweepStopped):
-        run_sweep(plan_of(base, "rank=8"), tmp_path / "signal", False, lambda *_: 130)
+        run_sweep(plan_of(base, "rank=8"), tmp_path / "signal", False, lambda order: 130)
 
 
 def test_the_command_ranks_by_rouge_and_prints_one_json_document(base, tmp_path):
