@@ -21,6 +21,7 @@ from common.run.predictions import read_predictions
 from common.safe_text import one_line
 from common.settings import RunConfig
 from common.train.loop import RunStopped
+from common.train.task import SUMMARIES, Task
 from common.train.training import Finished, find_state, train_run
 
 
@@ -33,11 +34,16 @@ class Outcome:
     summary: dict[str, Any] = field(default_factory=dict)
 
 
-def run_and_print(order: Order) -> int:
+def run_and_print(order: Order, task: Task = SUMMARIES) -> int:
     """Train and evaluate (or what else is ordered) in this process and print the outcome; returns the exit status."""
     import click
 
-    outcome = {"score": evaluate_only, "curve": train_curve}.get(order.work, train_and_evaluate)(order)
+    if order.work == "score":
+        outcome = evaluate_only(order)
+    elif order.work == "curve":
+        outcome = train_curve(order)
+    else:
+        outcome = train_and_evaluate(order, task)
     if outcome.exit_code or not outcome.summary:
         return outcome.exit_code
     if order.samples:
@@ -49,17 +55,22 @@ def run_and_print(order: Order) -> int:
     return 0
 
 
-def train_and_evaluate(order: Order) -> Outcome:
-    """Train into the run directory; unless switched off, score the kept adapter and write the report."""
+def train_and_evaluate(order: Order, task: Task = SUMMARIES) -> Outcome:
+    """Train into the run directory; unless switched off, score the kept adapter and write the report.
+
+    A run that started from another one is scored beside it.
+    """
     config = order.settings
     try:
-        finished = train_run(config, order.path, order.resume, config.output.engine, order.adapt)
+        finished = train_run(config, order.path, order.resume, config.output.engine, order.adapt, task=task)
     except RunStopped as stop:
         return _stopped(order, stop)
     if process_rank() != 0:  # rank 0 scores and reports
         return Outcome(0)
     gc.collect()
-    return outcome_of(finished, _results(config, finished))
+    outcome = outcome_of(finished, _results(config, finished, task))
+    started = {"start": task.start} if task.start else {}
+    return dataclasses.replace(outcome, summary={**started, **outcome.summary})
 
 
 def stored_outcome(path: Path) -> Outcome:
@@ -156,7 +167,7 @@ def with_samples(outcome: Outcome, count: int) -> Outcome:
     return dataclasses.replace(outcome, text="\n".join([outcome.text, "", *shown]), summary=summary)
 
 
-def _results(config: RunConfig, finished: Finished) -> dict[str, Any] | None:
+def _results(config: RunConfig, finished: Finished, task: Task) -> dict[str, Any] | None:
     """Results of the final evaluation, made now unless they are there already."""
     run = finished.run
     from common.report.write import write_report
@@ -173,7 +184,8 @@ def _results(config: RunConfig, finished: Finished) -> dict[str, Any] | None:
             loaded = dataclasses.replace(
                 loaded, config=dataclasses.replace(loaded.config, generation=config.generation)
             )
-        options = EvalOptions(limit=config.output.test_limit, base_template=config.output.base_template)
+        beside = (Path(task.start),) if task.start else ()
+        options = EvalOptions(limit=config.output.test_limit, base_template=config.output.base_template, beside=beside)
         try:
             results, _ = evaluate_run(loaded, options)
         except NothingHeldOutError as reason:

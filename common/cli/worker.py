@@ -44,12 +44,12 @@ def carry_out(order: Order) -> int:
         from common.sweep.trial import run_trial
 
         return run_trial(order)
-    if order.work == "align":
-        from common.align.journey import align_and_print
-
-        return align_and_print(order)
     from common.journey import run_and_print
 
+    if order.work == "align":
+        from common.align.alignment import Alignment
+
+        return run_and_print(order, Alignment(order.settings.align.start))
     return run_and_print(order)
 
 

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from common.data.batching import BoundaryLoss, build_step, evaluation_batches
+from common.data.batching import BoundaryLoss, build_step
 from common.data.step_plan import StepPlan
 from common.engine import Engine, LoraSpec
 from common.errors import NonFiniteError
@@ -23,7 +23,7 @@ from common.progress import Progress, note
 from common.run.checkpoint import save_checkpoint
 from common.run.directory import RunDirectory
 from common.settings import RunConfig
-from common.train.objective import Likelihood, Objective
+from common.train.objective import Objective
 from common.train.schedule import Schedule
 from common.types import Batch, EncodedExample, StepStats, TrainState
 
@@ -65,19 +65,15 @@ class TrainingLoop:
     config: RunConfig
     lora: LoraSpec
     train_set: Sequence[EncodedExample]
-    dev_set: Sequence[EncodedExample]
+    objective: Objective
     pad_id: int
     state: TrainState
     best: dict[str, np.ndarray] | None
     hooks: Hooks
-    objective: Objective | None = None
     stop_after: int = 0
 
     def __post_init__(self) -> None:
         config = self.config
-        self.terms = self.objective or Likelihood(
-            evaluation_batches(self.dev_set, config.training.micro_batch_tokens, self.pad_id)
-        )
         self.plan = StepPlan(self.train_set, config)
         total, settings = self.plan.total_steps, config.training
         self.schedule = Schedule(
@@ -130,7 +126,7 @@ class TrainingLoop:
             )
             engine = self.engine
             batches = build_step(
-                self.terms.sequences(examples),
+                self.objective.sequences(examples),
                 settings.micro_batch_tokens,
                 self.pad_id,
                 boundary,
@@ -150,7 +146,7 @@ class TrainingLoop:
         learning_rate = self.schedule.at(step)
         began = time.perf_counter()
         try:
-            batches, sums = self.terms.weigh(self.engine, batches, step)
+            batches, sums = self.objective.weigh(self.engine, batches, step)
             before = time.perf_counter() - began
             stats = self.engine.step(batches, learning_rate)
             return dataclasses.replace(stats, seconds=stats.seconds + before), sums
@@ -206,14 +202,14 @@ class TrainingLoop:
             "tokens_per_second": sums["tokens"] / max(sums["seconds"], 1e-9),
             "peak_memory_bytes": self.engine.peak_memory_bytes(),
             "skipped_steps": self.state.skipped_steps,
-            **self.terms.row(sums),
+            **self.objective.row(sums),
         }
 
     def _evaluate(self) -> dict[str, float]:
         """Dev loss, and ROUGE if asked; keeps the adapter when the chosen measure improved."""
         began = time.monotonic()
         values: dict[str, float] = {}
-        values.update(self.terms.evaluate(self.engine))
+        values.update(self.objective.evaluate(self.engine))
         loss = values.get("dev_loss", 0.0)
         if not math.isfinite(loss):
             self._stop_non_finite(f"the dev loss after step {self.state.step} is {loss}", self.state.step, [])

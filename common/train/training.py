@@ -1,6 +1,6 @@
 """From prepared data to a finished run: engine, checkpoint to go on from, the loop, and the chosen adapter.
 
-This is what `sumkit train` calls. Knows nothing of the command line and nothing of arrays on a device.
+This is what `sumkit train` and `sumkit align` call; what is learned is a task's to say (`common.train.task`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from common.data.step_plan import StepPlan
 from common.engine import (
     Engine,
     EngineName,
+    LoraSpec,
     choose_engine,
     load_engine,
     refuse_lacking,
@@ -26,15 +27,17 @@ from common.engine import (
 from common.errors import CheckpointError
 from common.files import finish_interrupted, free_bytes, remove, size, write_atomically, write_json
 from common.model.adapter import count_trainable, write_adapter
+from common.order import resume_command
 from common.process.rank import process_rank
 from common.process.signals import SignalCatcher
 from common.progress import detail, duration, note
 from common.run.checkpoint import checkpoint_bytes, find_checkpoint, restore_engine, set_damaged_aside
 from common.run.directory import RunDirectory, write_environment, write_settings
 from common.run.lock import RunLock
-from common.run.preparation import Prepared, engine_spec, generation_spec, lora_spec, prepare
+from common.run.preparation import Prepared, engine_spec, generation_spec, lora_spec
 from common.settings import RunConfig
 from common.train.loop import Hooks, TrainingLoop
+from common.train.task import SUMMARIES, Task
 from common.types import TrainState
 
 # Settings that may differ between a run and its resumption without changing what the finished steps mean.
@@ -69,12 +72,14 @@ def train_run(
     adapt: bool = False,
     share: float = 1.0,
     at_end: AtEnd | None = None,
+    task: Task = SUMMARIES,
 ) -> Finished:
     """Train into `path`. With `resume` continue from its newest good checkpoint, or start when there is none.
 
     Says so beforehand where the run would not fit the device; with `adapt`, trains with what the plan would change.
     `share` below 1 pauses the run after that share of its steps, saved, under the schedule of the whole run.
     `at_end(engine, prepared, loop)` is called before that with the chosen adapter loaded.
+    `task` is what is learned.
 
     Raises CheckpointError when the directory holds another run, is in use, or differs in data or settings.
     """
@@ -89,21 +94,22 @@ def train_run(
             return Finished(run, state, trained_now=False)
         note(f"{path} was finished after step {state.step}; more is asked for now, so training goes on")
         goes_on = True
-    if run.config.is_file() and resume:
+    if run.config.is_file() and resume and not task.start:
         refuse_aligned(path, read_config(run.config).align.start)
     leads = process_rank() == 0
     if leads and run.config.is_file() and not resume:
         raise CheckpointError(f"{path} already holds a run; add --resume to continue it, or choose another --run")
     name, why = choose_engine(requested_engine)
     refuse_lacking(name, config.training.optimizer, config.generation.beams)
-    prepared = prepare(config)
+    prepared = task.prepare(config)
     from common.budget.planner import check_before_training
 
     config, said = check_before_training(pinned(config, prepared, name), prepared, name, adapt)
     for line in said:
         note(line)
+    fit = _Fit(run, prepared, config, task, name, why, goes_on)
     if not leads:  # rank 0 holds the lock, compares and writes
-        return _train_locked(run, prepared, config, name, why, share, at_end, goes_on)
+        return fit.train(share, at_end)
     with RunLock(run):
         finish_interrupted(run.path)
         finish_interrupted(run.checkpoints)
@@ -114,15 +120,14 @@ def train_run(
             remove(run.finished_marker)
             remove(run.results)
         write_settings(run, config, prepared.template)
-        return _train_locked(run, prepared, config, name, why, share, at_end, goes_on)
+        return fit.train(share, at_end)
 
 
 def refuse_aligned(path: Path, start: str) -> None:
     """Raise CheckpointError for a run that alignment made: ordinary training would not go on with its objective."""
     if start:
         raise CheckpointError(
-            f"{path} is aligned, from {start}; go on with `sumkit align {start} --run {path} --resume`, or choose "
-            "another --run"
+            f"{path} is aligned, from {start}; go on with `{resume_command(path, start)}`, or choose another --run"
         )
 
 
@@ -167,53 +172,71 @@ def refuse_changes(stored: RunConfig, given: RunConfig, run: RunDirectory, finge
         )
 
 
-def _train_locked(
-    run: RunDirectory,
-    prepared: Prepared,
-    config: RunConfig,
-    name: EngineName,
-    why: str,
-    share: float,
-    at_end: AtEnd | None,
-    goes_on: bool,
-) -> Finished:
-    lora = lora_spec(config, prepared.tokenizer)
-    for line in without_effect(config, len(prepared.dev_set)):
-        note(f"warning: {line}")
-    for line in [*prepared.splits.report.lines(), *prepared.report.lines()]:
-        note(f"data: {line}")
-    detail(f"model: {prepared.model.source} in {prepared.model.directory}")
-    detail(f"template: {prepared.template.name}, {prepared.prompt_format.overhead} tokens beside the document")
-    began = time.monotonic()
-    engine = load_engine(name, engine_spec(config, prepared.model, lora))
-    trainable = count_trainable(prepared.model.shape, lora)
-    note(
-        f"engine {name} ({why}): {engine.device.name}, {engine.device.compute_dtype}, base {config.model.quantize}; "
-        f"{trainable:,} trainable parameters ({100 * trainable / prepared.model.shape.parameters:.2f} % of "
-        f"{prepared.model.shape.parameters:,}); ready in {duration(time.monotonic() - began)}"
-    )
-    if engine.rank == 0:
-        flops = epoch_flops(prepared.model.shape, lora, config.model.gradient_checkpointing, prepared.train_set)
-        write_environment(run, environment_of(engine, prepared, trainable) | {"flops_per_epoch": flops})
-        warn_of_little_room(run, trainable, config)
-    state, best = restore_newest(run, engine)
-    if goes_on:
-        state = dataclasses.replace(state, evaluations_without_gain=0)
-    plan = StepPlan(prepared.train_set, config)
-    plan.announce(state.step, run.path)
-    with SignalCatcher() as signals:
-        hooks = make_hooks(engine, prepared, config, run, signals)
-        data = (prepared.train_set, prepared.dev_set, prepared.tokenizer.pad_id)
-        stop_after = math.ceil(share * plan.total_steps) if share < 1 else 0
-        loop = TrainingLoop(engine, run, config, lora, *data, state, best, hooks, stop_after=stop_after)
-        state, chosen = loop.run_all()
-    if at_end:
-        engine.load_adapter(chosen)
-        at_end(engine, prepared, loop)
-    if engine.rank == 0 and not loop.paused:
-        write_atomically(run.adapter, lambda aside: write_adapter(aside, chosen, lora, prepared.model.source))
-        write_json(run.finished_marker, {"state": dataclasses.asdict(state)})
-    return Finished(run, state, trained_now=True)
+@dataclass(frozen=True)
+class _Fit:
+    """A run whose directory is locked and whose settings are written. `goes_on`: it had ended before."""
+
+    run: RunDirectory
+    prepared: Prepared
+    config: RunConfig
+    task: Task
+    engine_name: EngineName
+    why: str
+    goes_on: bool
+
+    def train(self, share: float, at_end: AtEnd | None) -> Finished:
+        """From loading the model to the chosen adapter in its place."""
+        run, prepared, config = self.run, self.prepared, self.config
+        lora = lora_spec(config, prepared.tokenizer)
+        engine = self._engine(lora)
+        self.task.begin(engine)
+        goal = self.task.goal(engine, prepared, config, run)
+        for line in without_effect(config, goal.dev_examples):
+            note(f"warning: {line}")
+        state, best = restore_newest(run, engine)
+        if self.goes_on:
+            state = dataclasses.replace(state, evaluations_without_gain=0)
+        plan = StepPlan(goal.examples, config)
+        plan.announce(state.step, run.path)
+        with SignalCatcher() as signals:
+            hooks = make_hooks(engine, prepared, config, run, signals)
+            data = (goal.examples, goal.objective, prepared.tokenizer.pad_id)
+            stop_after = math.ceil(share * plan.total_steps) if share < 1 else 0
+            loop = TrainingLoop(engine, run, config, lora, *data, state, best, hooks, stop_after)
+            state, chosen = loop.run_all()
+        if at_end:
+            engine.load_adapter(chosen)
+            at_end(engine, prepared, loop)
+        if engine.rank == 0 and not loop.paused:
+            write_atomically(run.adapter, lambda aside: write_adapter(aside, chosen, lora, prepared.model.source))
+            write_json(run.finished_marker, {"state": dataclasses.asdict(state)})
+        return Finished(run, state, trained_now=True)
+
+    def _engine(self, lora: LoraSpec) -> Engine:
+        """The engine with its model loaded; what is trained on it is said, and written to environment.json."""
+        run, prepared, config = self.run, self.prepared, self.config
+        encoded = prepared.report.lines() if prepared.report.examples else []
+        for line in [*prepared.splits.report.lines(), *encoded]:
+            note(f"data: {line}")
+        detail(f"model: {prepared.model.source} in {prepared.model.directory}")
+        detail(f"template: {prepared.template.name}, {prepared.prompt_format.overhead} tokens beside the document")
+        began = time.monotonic()
+        engine = load_engine(self.engine_name, engine_spec(config, prepared.model, lora))
+        shape = prepared.model.shape
+        trainable = count_trainable(shape, lora)
+        note(
+            f"engine {self.engine_name} ({self.why}): {engine.device.name}, {engine.device.compute_dtype}, base "
+            f"{config.model.quantize}; {trainable:,} trainable parameters ({100 * trainable / shape.parameters:.2f} % "
+            f"of {shape.parameters:,}); ready in {duration(time.monotonic() - began)}"
+        )
+        if engine.rank == 0:
+            facts = environment_of(engine, prepared, trainable)
+            if not self.task.start:  # an aligned run's passes are other than one forward and one backward an example
+                checkpointing = config.model.gradient_checkpointing
+                facts["flops_per_epoch"] = epoch_flops(shape, lora, checkpointing, prepared.train_set)
+            write_environment(run, facts)
+            warn_of_little_room(run, trainable, config)
+        return engine
 
 
 def without_effect(config: RunConfig, dev_examples: int) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.align.alignment import first_pass
 from common.align.dpo import (
     EncodedPair,
     Preference,
@@ -15,7 +16,6 @@ from common.align.dpo import (
     log_probabilities,
     reference_log_probabilities,
 )
-from common.align.run import first_pass
 from common.config import from_flags, resolve
 from common.data.batching import build_step, evaluation_batches
 from common.data.encode import join
@@ -172,9 +172,7 @@ def test_the_references_micro_batches_are_those_of_the_first_epochs_steps(engine
     changes = {"batch_size": 2, "micro_batch_tokens": 64, "steps": 6, "seed": 3}
     config = resolve(from_flags({"data": "demo", **changes}))
     terms = Preference({}, PAIRS, BETA, 0.0, 64, 0)
-    loop = TrainingLoop(
-        engine, RunDirectory(tmp_path), config, LORA, PAIRS, PAIRS, 0, TrainState(), None, Hooks(), objective=terms
-    )
+    loop = TrainingLoop(engine, RunDirectory(tmp_path), config, LORA, PAIRS, terms, 0, TrainState(), None, Hooks())
     steps = len(loop.plan.epoch_plan(0))
     stepped = [batch for _, batches, _ in loop._prefetched(steps) for batch in batches]
     reference = first_pass(loop.plan, 64, 0)

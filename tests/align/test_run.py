@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from common.align.run import align_run
+from common.align.alignment import Alignment
+from common.budget import planner
+from common.budget.devices import find_device
 from common.cli.align import aligned_settings, command
+from common.cli.worker import carry_out, smaller
 from common.config import read_config
 from common.data.preferences import append_row, choice_row
 from common.errors import CheckpointError, ConfigError, DataError
+from common.evaluation.run_evaluation import EvalOptions, NothingHeldOutError
 from common.model.adapter import read_adapter
+from common.order import Order
 from common.run.directory import RunDirectory
+from common.run.loaded_run import LoadedRun
 from common.settings import RunConfig
-from common.train.training import train_run
+from common.train.training import Finished, train_run
 from tests.contract.cases import ENGINES
 from tests.journey.conftest import rows
 from tests.journey.test_resume import assert_same_run, cut_after
@@ -58,6 +66,10 @@ def settings(start: Path, ratings: Path | None, run: Path, **changes: object) ->
         "learning_rate": 5e-3, "test_limit": 2, **changes,
     }  # fmt: skip
     return aligned_settings(start, False, flags)
+
+
+def align_run(config: RunConfig, path: Path, resume: bool) -> Finished:
+    return train_run(config, path, resume, config.output.engine, task=Alignment(config.align.start))
 
 
 def test_an_aligned_run_resumes_bit_for_bit_and_prefers_what_people_did(
@@ -152,3 +164,49 @@ def test_the_command_scores_the_result_beside_the_run(
     assert {"tuned", "base", "start"} <= set(summary["results"]["systems"])
     assert "tuned-start" in summary["results"]["differences"]
     assert (run / "report.html").is_file()
+
+    def resumed(*more: str) -> dict[str, Any]:
+        again = CliRunner().invoke(
+            command, [str(start), "--run", str(run), "--resume", "--json", *more], standalone_mode=False
+        )
+        assert again.exception is None, again.output
+        found: dict[str, Any] = json.loads(again.stdout)
+        return found
+
+    (run / "report.html").unlink()  # as if the process had ended before it was written
+    assert resumed() == {**summary, "trained_now": False}
+    assert (run / "report.html").is_file()
+    more = resumed("--steps", "2")
+    assert (more["steps"], more["trained_now"], more["start"]) == (2, True, str(start))
+    assert [row["step"] for row in RunDirectory(run).read_metrics()] == [1, 2]
+    assert "tuned-start" in more["results"]["differences"]
+
+
+def test_what_holds_for_a_run_in_training_holds_for_an_aligned_one(
+    tmp_path: Path, start: Path, ratings: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = dataclasses.replace(find_device("auto", read_config(start / "config.yaml").output.engine), usable_bytes=1)
+    monkeypatch.setattr(planner, "find_device", lambda name, engine: small)
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    config = settings(start, ratings, run, steps=2, log_every=2, generation_batch_tokens=4096)
+    align_run(config, run, resume=False)
+    assert "may run out of memory" in capsys.readouterr().err, "the planner's word"
+    (run / "finished.json").unlink()
+    (run / ".adapter.partial").mkdir()
+    elsewhere.write_text((run / "metrics.jsonl").read_text())
+    (run / "metrics.jsonl").unlink()
+    (run / "metrics.jsonl").symlink_to(elsewhere)
+    with pytest.raises(CheckpointError, match="outside the run directory"):
+        align_run(config, run, resume=True)
+    (run / "metrics.jsonl").unlink()
+    seen = []
+
+    def look(loaded: LoadedRun, options: EvalOptions) -> None:
+        seen.append((loaded.config.generation.generation_batch_tokens, options.beside))
+        raise NothingHeldOutError("seen enough")
+
+    monkeypatch.setattr("common.journey.evaluate_run", look)
+    monkeypatch.setenv("SUMKIT_SUPERVISOR", "1")
+    assert carry_out(smaller(Order(config, "align", resume=True), 1)) == 0
+    assert seen == [(2048, (start,))], "a retry after running out of memory"
+    assert not (run / ".adapter.partial").exists(), "what a crash left is cleared away"
