@@ -23,9 +23,8 @@ from benchmarks.record import RESULTS, ROOT, headline, median, write_result
 from benchmarks.scored_summaries import read_examples
 from benchmarks.train_vs_trl import PINS
 from common.engine import GenerationSpec
-from common.model.models import resolve_model
-from common.model.tokenizer import load_tokenizer
-from common.run.directory import open_run, prompt_format
+from common.run.directory import open_run
+from common.run.model_prompt import open_prompt
 from common.run.preparation import generation_spec
 
 SIDES = ("sumkit", "transformers")
@@ -44,8 +43,8 @@ def main() -> None:
     options = parser.parse_args()
     python = peer_python("trl", PINS)
     run, config, template = open_run(options.run)
-    model = resolve_model(config.model.model)
-    form = prompt_format(config, template, load_tokenizer(model.directory), model.shape.context_tokens)
+    opened = open_prompt(config, template)
+    model, form = opened.model, opened.form
     how = generation_spec(config, form.eos_ids)
     file = options.data / "dev.jsonl" if options.data.is_dir() else options.data
     documents = [example.document for example in read_examples(file, options.limit)]

@@ -16,8 +16,8 @@ from pathlib import Path
 from benchmarks.record import RESULTS, headline, write_result
 from benchmarks.scored_summaries import line_of, read_examples, row_of, score
 from common.metrics.baselines import lead
-from common.run.directory import prompt_format
 from common.run.loaded_run import LoadedRun, load_run
+from common.run.model_prompt import prompt_format
 from common.summarize.long_documents import METHODS
 from common.summarize.summarizer import Summarizer
 from common.summarize.summary import Summary, SummaryOptions

@@ -24,10 +24,9 @@ from common.engine import Engine
 from common.errors import CheckpointError, ConfigError, DataError
 from common.files import remove, write_json
 from common.model.adapter import StoredAdapter, check_adapter, read_adapter
-from common.model.models import resolve_model
-from common.model.tokenizer import load_tokenizer
 from common.progress import note
-from common.run.directory import RunDirectory, open_run, prompt_format
+from common.run.directory import RunDirectory, open_run
+from common.run.model_prompt import open_prompt
 from common.run.preparation import Prepared, fingerprint_of, generation_spec, subset
 from common.settings import RunConfig
 from common.train.task import Goal
@@ -60,15 +59,12 @@ class Alignment:
         if config.lora.dropout:
             raise ConfigError(f"lora.dropout = {config.lora.dropout}: alignment compares exact probabilities; use 0")
         splits = load_splits(config.data, config.training.seed)
-        model = resolve_model(config.model.model)
-        check_adapter(self.adapter.weights, model.shape, self.adapter.lora)
-        tokenizer = load_tokenizer(model.directory, config.lora.added_tokens)
-        form = prompt_format(config, template, tokenizer, model.shape.context_tokens)
+        opened = open_prompt(config, template)
+        check_adapter(self.adapter.weights, opened.model.shape, self.adapter.lora)
         train = subset(splits.train, config.data.limit_train, config.training.seed)
         dev = subset(splits.dev, config.data.limit_dev, config.training.seed)
-        prepared = Prepared(
-            config, model, tokenizer, template, form, splits, (), (), dev, EncodeReport(), fingerprint_of(train, dev)
-        )
+        parts = (opened.model, opened.tokenizer, template, opened.form)
+        prepared = Prepared(config, *parts, splits, (), (), dev, EncodeReport(), fingerprint_of(train, dev))
         return dataclasses.replace(prepared, train_set=_expected(prepared))
 
     def begin(self, engine: Engine) -> None:

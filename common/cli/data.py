@@ -12,9 +12,7 @@ import click
 from common.cli.options import GroupedCommand, config_from, settings_options
 
 if TYPE_CHECKING:
-    from common.data.prompts import PromptFormat
     from common.data.statistics import Lengths, Recommendation, SplitStatistics
-    from common.settings import RunConfig
 
 BAR_WIDTH = 40
 HISTOGRAM_ROWS = 12
@@ -44,11 +42,12 @@ def command(path: str, plots: Path | None, as_json: bool, **flags: Any) -> None:
     """
     from common.data.sources import SPLITS, load_splits
     from common.data.statistics import describe, recommend, to_dict
+    from common.run.model_prompt import open_prompt
 
     config = config_from({**flags, "data": path})
     splits = load_splits(config.data, config.training.seed, require_train=False)
     conversations = any(example.messages for split in SPLITS for example in splits.get(split))
-    form = _prompt_format(config, conversations) if flags["model"] else None
+    form = open_prompt(config, conversations=conversations).form if flags["model"] else None
     statistics = describe({split: splits.get(split) for split in SPLITS}, form)
     recommendation = recommend(next(iter(statistics.values())))
     written = _write_plots(statistics, plots) if plots else []
@@ -70,21 +69,6 @@ def command(path: str, plots: Path | None, as_json: bool, **flags: Any) -> None:
     _print_recommendation(statistics, recommendation)
     for file in written:
         click.echo(f"plot: {file}")
-
-
-def _prompt_format(config: RunConfig, conversations: bool) -> PromptFormat:
-    from common.data.prompts import automatic_template, find_template
-    from common.model.models import resolve_model
-    from common.model.tokenizer import load_tokenizer
-    from common.run.directory import prompt_format
-
-    model = resolve_model(config.model.model)
-    tokenizer = load_tokenizer(model.directory)
-    name = config.prompt.template
-    template = find_template(
-        automatic_template(tokenizer, config.model.model, conversations) if name == "auto" else name
-    )
-    return prompt_format(config, template, tokenizer, model.shape.context_tokens)
 
 
 def _write_plots(statistics: dict[str, SplitStatistics], directory: Path) -> list[Path]:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from common.cli.options import settings_options
+from common.cli.options import config_from, settings_options
+
+if TYPE_CHECKING:
+    from common.data.prompts import Template
+    from common.run.model_prompt import ModelPrompt
 
 SCORING = ("data", "document_column", "summary_column", "dev_fraction", "max_length", "quantize", "dtype",
            "max_new_tokens", "generation_batch_tokens", "seed", "engine")  # fmt: skip
+LONGEST = 1 << 20  # tokens; a prompt that is shown is cut by the model's context alone
 DOCUMENT = (
     "The lift in the east stairwell stopped twice this week. Marta from facilities called the maker, who found a "
     "worn door sensor and will replace it on Thursday; until then only the west lift may carry goods."
@@ -60,6 +65,7 @@ def command(
     from common.data.cleaning import clean_text
     from common.data.prompts import BUILT_IN, find_template
     from common.errors import DataError, UsageError
+    from common.run.model_prompt import open_prompt
 
     given = [name for name, value in {**flags, "tuned": tuned or None}.items() if value is not None]
     if given and not score:
@@ -74,8 +80,9 @@ def command(
     if score:
         _score(model, chosen, tuned, limit, {**flags, "max_words": max_words}, as_json)
         return
-    tokenizer = _tokenizer(model) if model else None
-    rows = [_row(item, tokenizer, document, max_words, model) for item in chosen]
+    shown = {"model": model, "max_length": LONGEST, "max_words": max_words}
+    opened = open_prompt(config_from(shown)) if model else None
+    rows = [_row(item, opened, document, max_words) for item in chosen]
     if as_json:
         click.echo(json.dumps({"model": model or None, "templates": rows}))
         return
@@ -88,7 +95,6 @@ def command(
 def _score(
     model: str, chosen: list[Any], tuned: tuple[Path, ...], limit: int, flags: dict[str, Any], as_json: bool
 ) -> None:
-    from common.cli.options import config_from
     from common.errors import UsageError
     from common.sweep.prompt_scores import prompt_table, score_prompts
 
@@ -98,29 +104,21 @@ def _score(
     click.echo(json.dumps(results) if as_json else prompt_table(results))
 
 
-def _tokenizer(model: str) -> Any:
-    from common.model.models import resolve_model
-    from common.model.tokenizer import load_tokenizer
-
-    return load_tokenizer(resolve_model(model).directory)
-
-
-def _row(template: Any, tokenizer: Any, document: str, max_words: int, model: str) -> dict[str, Any]:
-    from common.data.prompts import PromptFormat
+def _row(template: Template, opened: ModelPrompt | None, document: str, max_words: int) -> dict[str, Any]:
     from common.errors import ModelError
 
     row: dict[str, Any] = {"name": template.name, "prompt": "", "trained": "", "overhead_tokens": None, "note": ""}
-    if tokenizer is None:
+    if opened is None:
         if template.chat:
             row["note"] = "needs the model's own chat template: add --model"
             return row
         text = template.text.replace("{max_words}", str(max_words)).replace("{document}", document)
         return {**row, "prompt": text, "trained": f"{template.join}{SUMMARY}[EOS]"}
     try:
-        form = PromptFormat(template, tokenizer, max_length=1 << 20, max_words=max_words, model_name=model)
+        form = opened.under(template)
     except ModelError as error:
         return {**row, "note": str(error)}
     prompt = form.prompts([document], max_new_tokens=64)[0]
-    shown = tokenizer.decode_all(prompt.tokens)
-    trained = tokenizer.decode_all(form.summary_ids([SUMMARY])[0])
+    shown = opened.tokenizer.decode_all(prompt.tokens)
+    trained = opened.tokenizer.decode_all(form.summary_ids([SUMMARY])[0])
     return {**row, "prompt": shown, "trained": trained, "overhead_tokens": form.overhead}

@@ -14,11 +14,12 @@ from common.errors import CheckpointError
 from common.export.merge import BaseQuantization, MergedWeights, run_quantization
 from common.export.prompt_text import PromptText, prompt_text
 from common.model.adapter import StoredAdapter, check_adapter, read_adapter
-from common.model.models import LocalModel, resolve_model
+from common.model.models import LocalModel
 from common.model.presets import find_preset
-from common.model.tokenizer import TextTokenizer, load_tokenizer
+from common.model.tokenizer import TextTokenizer
 from common.progress import note
-from common.run.directory import RunDirectory, open_run, prompt_format
+from common.run.directory import RunDirectory, open_run
+from common.run.model_prompt import open_prompt
 from common.settings import RunConfig
 
 
@@ -85,11 +86,9 @@ def open_source(path: str | Path, engine: str = "auto") -> ExportSource:
         raise CheckpointError(
             f"{run.path} has no adapter yet; finish training with `sumkit train --resume --run {run.path}`"
         )
-    model = resolve_model(config.model.model)
+    opened = open_prompt(config, template)
     adapter = read_adapter(run.adapter)
-    check_adapter(adapter.weights, model.shape, adapter.lora)
-    tokenizer = load_tokenizer(model.directory, config.lora.added_tokens)
-    form = prompt_format(config, template, tokenizer, model.shape.context_tokens)
+    check_adapter(adapter.weights, opened.model.shape, adapter.lora)
     trained_on, compute_dtype = _training_engine(run, config)
     wanted = trained_on if engine == "auto" and trained_on in ("mlx", "cuda") and installed(trained_on) else engine
     name, _ = choose_engine(wanted)
@@ -98,10 +97,10 @@ def open_source(path: str | Path, engine: str = "auto") -> ExportSource:
     return ExportSource(
         run=run,
         config=config,
-        model=model,
-        tokenizer=tokenizer,
-        form=form,
-        prompt=prompt_text(form),
+        model=opened.model,
+        tokenizer=opened.tokenizer,
+        form=opened.form,
+        prompt=prompt_text(opened.form),
         adapter=dataclasses.replace(adapter, lora=dataclasses.replace(adapter.lora, dropout=0.0)),
         engine=name,
         own_engine=trained_on in ("auto", name),

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from common import config as configuration
-from common.data.prompts import PromptFormat, Template, read_template, write_template
+from common.data.prompts import Template, read_template, write_template
 from common.errors import CheckpointError, ConfigError
 from common.files import disk_error, sync_tree, write_json, write_text
 from common.model.adapter import WEIGHTS_NAME
-from common.model.tokenizer import TextTokenizer
 from common.settings import RunConfig
 from common.text.amounts import finite
 from common.version import VERSION
@@ -239,22 +238,3 @@ def open_run(path: str | Path) -> tuple[RunDirectory, RunConfig, Template]:
     if not run.template.is_file():
         raise ConfigError(f"{run.template} is missing; the run cannot be used without its prompt template")
     return run, config, read_template(run.template)
-
-
-def prompt_format(
-    config: RunConfig, template: Template, tokenizer: TextTokenizer, context_tokens: int = 0
-) -> PromptFormat:
-    """The run's prompt, the same for training and every later use. Lengths are bounded by the model's context."""
-    prompt = config.prompt
-    max_length = min(prompt.max_length, context_tokens) if context_tokens else prompt.max_length
-    return PromptFormat(
-        template,
-        tokenizer,
-        max_length=max_length,
-        max_document_tokens=prompt.max_document_tokens,
-        max_summary_tokens=prompt.max_summary_tokens,
-        max_words=prompt.max_words,
-        truncation=prompt.truncation,
-        model_name=config.model.model,
-        context_tokens=context_tokens,
-    )

@@ -10,9 +10,10 @@ from common.data.prompts import PromptFormat, Template, find_template
 from common.engine import Engine, OptimizerSpec, choose_engine, load_engine
 from common.errors import AdapterError, CheckpointError
 from common.model.adapter import read_adapter
-from common.model.models import LocalModel, resolve_model
-from common.model.tokenizer import TextTokenizer, load_tokenizer
-from common.run.directory import RunDirectory, open_run, prompt_format
+from common.model.models import LocalModel
+from common.model.tokenizer import TextTokenizer
+from common.run.directory import RunDirectory, open_run
+from common.run.model_prompt import open_prompt, prompt_format
 from common.run.preparation import engine_spec, lora_spec
 from common.settings import RunConfig
 
@@ -44,8 +45,8 @@ def load_run(path: str | Path, engine_name: str = "auto") -> LoadedRun:
         raise CheckpointError(
             f"{run.path} has no adapter yet; finish training with `sumkit train --resume --run {run.path}`"
         )
-    model = resolve_model(config.model.model)
-    tokenizer = load_tokenizer(model.directory, config.lora.added_tokens)
+    opened = open_prompt(config, template)
+    model, tokenizer = opened.model, opened.tokenizer
     stored = read_adapter(run.adapter, model.shape)
     name, _ = choose_engine(engine_name)
     lora = dataclasses.replace(lora_spec(config, tokenizer), dropout=0.0)
@@ -58,5 +59,4 @@ def load_run(path: str | Path, engine_name: str = "auto") -> LoadedRun:
     # No step is made here, so that a run trained with an optimizer of one engine opens on the other too.
     engine = load_engine(name, dataclasses.replace(spec, optimizer=OptimizerSpec()))
     engine.load_adapter(stored.weights)
-    form = prompt_format(config, template, tokenizer, model.shape.context_tokens)
-    return LoadedRun(run, config, template, model, tokenizer, form, engine)
+    return LoadedRun(run, config, template, model, tokenizer, opened.form, engine)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from common.data.encode import EncodeReport, encode_examples
 from common.data.mixing import mixed_examples
-from common.data.prompts import PromptFormat, Template, automatic_template, find_template
+from common.data.prompts import PromptFormat, Template, find_template
 from common.data.report import merge_reports
 from common.data.sources import Splits, large_training_file, load_held_out, load_splits
 from common.data.stored_set import store_training_file
@@ -19,10 +19,10 @@ from common.engine import EngineSpec, GenerationSpec, LoraSpec, OptimizerSpec
 from common.errors import DataError
 from common.files import sha256_text
 from common.model.architecture import ModelShape
-from common.model.models import LocalModel, cache_directory, resolve_model
-from common.model.tokenizer import TextTokenizer, added_names, load_tokenizer
+from common.model.models import LocalModel, cache_directory
+from common.model.tokenizer import TextTokenizer, added_names
 from common.process.rank import process_rank
-from common.run.directory import prompt_format
+from common.run.model_prompt import open_prompt
 from common.settings import RunConfig
 from common.types import EncodedExample, Example
 
@@ -109,13 +109,8 @@ def prepare(config: RunConfig) -> Prepared:
     large = large_training_file(config.data)
     # before a model is downloaded: mistakes are cheapest here
     splits = load_held_out(config.data) if large else load_splits(config.data, config.training.seed)
-    model = resolve_model(config.model.model)
-    tokenizer = load_tokenizer(model.directory, config.lora.added_tokens)
-    name = config.prompt.template
-    conversations = any(example.messages for example in splits.train or splits.dev)
-    automatic = automatic_template(tokenizer, config.model.model, conversations)
-    template = find_template(automatic if name == "auto" else name)
-    form = prompt_format(config, template, tokenizer, model.shape.context_tokens)
+    opened = open_prompt(config, conversations=any(example.messages for example in splits.train or splits.dev))
+    form = opened.form
     dev_examples = subset(splits.dev, config.data.limit_dev, config.training.seed)
     train_set: Sequence[EncodedExample]
     if large:
@@ -135,9 +130,8 @@ def prepare(config: RunConfig) -> Prepared:
     if not train_set:
         reasons = [*report.lines()[1:], *splits.report.notes]
         raise DataError("\n  ".join([f"{config.data.data}: no training example is left", *reasons]))
-    return Prepared(
-        config, model, tokenizer, template, form, splits, train_set, dev_set, dev_examples, report, fingerprint
-    )
+    parts = (opened.model, opened.tokenizer, opened.template, form)
+    return Prepared(config, *parts, splits, train_set, dev_set, dev_examples, report, fingerprint)
 
 
 def subset(examples: Sequence[Example], limit: int, seed: int) -> list[Example]:

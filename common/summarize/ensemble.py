@@ -17,10 +17,9 @@ from common.engine import LoraSpec, choose_engine, load_engine
 from common.errors import AdapterError, ConfigError
 from common.metrics.rouge import rouge_scores
 from common.model.adapter import StoredAdapter, read_adapter
-from common.model.models import resolve_model
 from common.model.token_rows import EMBEDDING_ROWS, HEAD_ROWS
-from common.model.tokenizer import load_tokenizer
-from common.run.directory import open_run, prompt_format
+from common.run.directory import open_run
+from common.run.model_prompt import open_prompt
 from common.run.preparation import engine_spec, generation_spec
 from common.summarize.summarizer import Summarizer
 from common.summarize.summary import Summary, SummaryOptions
@@ -114,12 +113,10 @@ def load_averaged(runs: Sequence[str | Path], engine: str = "auto", template: st
         ):
             if ours != theirs:
                 raise ConfigError(f"{run.path} and {other.path} cannot be averaged: their {what} differs; use vote")
-    model = resolve_model(config.model.model)
+    opened_prompt = open_prompt(config, own_template if template is None else find_template(template))
     weights, lora = average_adapters([read_adapter(run.adapter) for run, _, _ in opened])
-    tokenizer = load_tokenizer(model.directory, config.lora.added_tokens)
-    chosen = own_template if template is None else find_template(template)
-    form = prompt_format(config, chosen, tokenizer, model.shape.context_tokens)
-    built = load_engine(choose_engine(engine)[0], engine_spec(config, model, lora))
+    form = opened_prompt.form
+    built = load_engine(choose_engine(engine)[0], engine_spec(config, opened_prompt.model, lora))
     built.load_adapter(weights)
     name = "average of " + ", ".join(run.path.name for run, _, _ in opened)
     return Summarizer(name, built, form, generation_spec(config, form.eos_ids))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from common.data.columns import DOCUMENT_NAMES
-from common.data.prompts import PromptFormat, automatic_template, find_template
+from common.data.prompts import PromptFormat, find_template
 from common.engine import Engine, GenerationSpec, choose_engine, load_engine
 from common.errors import DataError
 from common.files import sha256_file
@@ -93,21 +93,17 @@ class Summarizer:
 
     @classmethod
     def _zero_shot(cls, model: str, engine: str, template: str | None, quantize: Quantize) -> Summarizer:
-        from common.model.models import resolve_model
-        from common.model.tokenizer import load_tokenizer
-        from common.run.directory import prompt_format
+        from common.run.model_prompt import open_prompt
         from common.run.preparation import engine_spec, generation_spec
 
         settings = RunConfig()
         config = dataclasses.replace(
             settings, model=dataclasses.replace(settings.model, model=model, quantize=quantize)
         )
-        local = resolve_model(model)
-        tokenizer = load_tokenizer(local.directory)
-        chosen = find_template(template or automatic_template(tokenizer, model))
-        form = prompt_format(config, chosen, tokenizer, local.shape.context_tokens)
+        opened = open_prompt(config, find_template(template) if template else None)
+        form = opened.form
         engine_name, _ = choose_engine(engine)
-        built = load_engine(engine_name, engine_spec(config, local, None))
+        built = load_engine(engine_name, engine_spec(config, opened.model, None))
         origin = (("model", model), ("engine", engine), ("template", template), ("quantize", quantize))
         return cls(f"{model} (zero-shot)", built, form, generation_spec(config, form.eos_ids), origin=origin)
 

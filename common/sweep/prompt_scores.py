@@ -21,11 +21,10 @@ from common.engine import Engine, EngineName, GenerationSpec, choose_engine, loa
 from common.errors import DataError, ModelError
 from common.evaluation.evaluate import SystemScores, generate_predictions, score_predictions
 from common.metrics.bootstrap import bootstrap_intervals, outcome, paired_difference
-from common.model.models import resolve_model
-from common.model.tokenizer import load_tokenizer
 from common.progress import note
-from common.run.directory import environment_facts, prompt_format
+from common.run.directory import environment_facts
 from common.run.loaded_run import load_run
+from common.run.model_prompt import open_prompt
 from common.run.preparation import engine_spec, generation_spec, subset
 from common.settings import RunConfig
 from common.sweep.sweep import DEFINITION
@@ -75,13 +74,12 @@ def _zero_shot(
 ) -> list[Scored]:
     if not templates:
         return []
-    model = resolve_model(config.model.model)
-    tokenizer = load_tokenizer(model.directory)
-    engine = load_engine(name, engine_spec(config, model, None))
+    opened = open_prompt(config)
+    engine = load_engine(name, engine_spec(config, opened.model, None))
     rows = []
     for template in templates:
         try:
-            form = prompt_format(config, template, tokenizer, model.shape.context_tokens)
+            form = opened.under(template)
         except ModelError as error:
             note(f"template {template.name} is left out: {error}")
             continue
