@@ -21,11 +21,11 @@ from common.data.encode import EncodeReport
 from common.data.sources import load_splits
 from common.data.step_plan import StepPlan
 from common.engine import Engine
-from common.errors import CheckpointError, ConfigError, DataError
+from common.errors import ConfigError, DataError
 from common.files import remove, write_json
 from common.model.adapter import StoredAdapter, check_adapter, read_adapter
 from common.progress import note
-from common.run.directory import RunDirectory, open_run
+from common.run.directory import RunDirectory, open_run, require_adapter
 from common.run.model_prompt import open_prompt
 from common.run.preparation import Prepared, fingerprint_of, generation_spec, subset
 from common.settings import RunConfig
@@ -44,12 +44,9 @@ class Alignment:
     @cached_property
     def adapter(self) -> StoredAdapter:
         """The starting run's. Raises CheckpointError or AdapterError."""
-        start = RunDirectory(Path(self.start))
-        if not start.adapter.is_dir():
-            raise CheckpointError(
-                f"{start.path} has no adapter yet; finish training with `sumkit train --resume --run {start.path}`"
-            )
-        return read_adapter(start.adapter)
+        run, config, _ = open_run(self.start)
+        require_adapter(run, config)
+        return read_adapter(run.adapter)
 
     def prepare(self, config: RunConfig) -> Prepared:
         """The starting run's model and prompt with the data that pairs are made of."""

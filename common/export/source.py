@@ -18,7 +18,7 @@ from common.model.models import LocalModel
 from common.model.presets import find_preset
 from common.model.tokenizer import TextTokenizer
 from common.progress import note
-from common.run.directory import RunDirectory, open_run
+from common.run.directory import RunDirectory, open_run, require_adapter
 from common.run.model_prompt import open_prompt
 from common.settings import RunConfig
 
@@ -82,10 +82,7 @@ class ExportSource:
 def open_source(path: str | Path, engine: str = "auto") -> ExportSource:
     """Open a run for export. Raises CheckpointError, ConfigError, ModelError, AdapterError or EngineError."""
     run, config, template = open_run(path)
-    if not run.adapter.is_dir():
-        raise CheckpointError(
-            f"{run.path} has no adapter yet; finish training with `sumkit train --resume --run {run.path}`"
-        )
+    require_adapter(run, config)
     opened = open_prompt(config, template)
     adapter = read_adapter(run.adapter)
     check_adapter(adapter.weights, opened.model.shape, adapter.lora)

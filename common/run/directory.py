@@ -20,6 +20,7 @@ from common.data.prompts import Template, read_template, write_template
 from common.errors import CheckpointError, ConfigError
 from common.files import disk_error, sync_tree, write_json, write_text
 from common.model.adapter import WEIGHTS_NAME
+from common.order import resume_command
 from common.settings import RunConfig
 from common.text.amounts import finite
 from common.version import VERSION
@@ -238,3 +239,10 @@ def open_run(path: str | Path) -> tuple[RunDirectory, RunConfig, Template]:
     if not run.template.is_file():
         raise ConfigError(f"{run.template} is missing; the run cannot be used without its prompt template")
     return run, config, read_template(run.template)
+
+
+def require_adapter(run: RunDirectory, config: RunConfig) -> None:
+    """Raise CheckpointError, with the command that goes on, where training has not ended."""
+    if not run.adapter.is_dir():
+        command = resume_command(run.path, config.align.start)
+        raise CheckpointError(f"{run.path} has no adapter yet; finish training with `{command}`")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from common.data.prompts import PromptFormat, Template, find_template
 from common.engine import Engine, OptimizerSpec, choose_engine, load_engine
-from common.errors import AdapterError, CheckpointError
+from common.errors import AdapterError
 from common.model.adapter import read_adapter
 from common.model.models import LocalModel
 from common.model.tokenizer import TextTokenizer
-from common.run.directory import RunDirectory, open_run
+from common.run.directory import RunDirectory, open_run, require_adapter
 from common.run.model_prompt import open_prompt, prompt_format
 from common.run.preparation import engine_spec, lora_spec
 from common.settings import RunConfig
@@ -41,10 +41,7 @@ def load_run(path: str | Path, engine_name: str = "auto") -> LoadedRun:
     Raises CheckpointError, ModelError, AdapterError or EngineError with the remedy.
     """
     run, config, template = open_run(path)
-    if not run.adapter.is_dir():
-        raise CheckpointError(
-            f"{run.path} has no adapter yet; finish training with `sumkit train --resume --run {run.path}`"
-        )
+    require_adapter(run, config)
     opened = open_prompt(config, template)
     model, tokenizer = opened.model, opened.tokenizer
     stored = read_adapter(run.adapter, model.shape)

@@ -15,7 +15,7 @@ def test_the_demo_shows_summaries_then_scores_then_what_to_type_next(tmp_path, t
     monkeypatch.setattr(demo, "demo_config", lambda run, engine: settings)
     first = CliRunner().invoke(command, ["--run", str(run)], standalone_mode=False)
     assert first.exception is None, first.output
-    places = [first.stdout.index(part) for part in ("--- row-2", "  tuned:   ", "run directory:", "Next:")]
+    places = [first.stdout.index(part) for part in ("--- row-2", "fine-tuned: ", "run directory:", "Next:")]
     assert places == sorted(places)
     assert first.stdout.count("run directory:") == 1
     again = CliRunner().invoke(command, ["--run", str(run), "--json"], standalone_mode=False)
