@@ -76,8 +76,7 @@ def train_and_evaluate(order: Order, task: Task = SUMMARIES) -> Outcome:
 def stored_outcome(path: Path) -> Outcome:
     """What `train_and_evaluate` gives for a finished run. Raises CheckpointError where it is not finished."""
     run = RunDirectory(path)
-    results = json.loads(run.results.read_text(encoding="utf-8")) if run.results.is_file() else None
-    return outcome_of(Finished(run, find_state(run), trained_now=False), results)
+    return outcome_of(Finished(run, find_state(run), trained_now=False), _stored_results(run))
 
 
 def outcome_of(finished: Finished, results: dict[str, Any] | None) -> Outcome:
@@ -172,8 +171,8 @@ def _results(config: RunConfig, finished: Finished, task: Task) -> dict[str, Any
     run = finished.run
     from common.report.write import write_report
 
-    if not finished.trained_now and run.results.is_file():
-        stored: dict[str, Any] = json.loads(run.results.read_text(encoding="utf-8"))
+    stored = None if finished.trained_now else _stored_results(run)
+    if stored:
         if not run.report.is_file():  # the process ended between the two
             write_report(run.path)
         return stored
@@ -192,3 +191,7 @@ def _results(config: RunConfig, finished: Finished, task: Task) -> dict[str, Any
             note(f"not scored: {reason}")
     write_report(run.path)
     return results
+
+
+def _stored_results(run: RunDirectory) -> dict[str, Any] | None:
+    return json.loads(run.results.read_text(encoding="utf-8")) if run.results.is_file() else None
