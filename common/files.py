@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import CheckpointError
+from common.text.amounts import bytes_text
 
 AGAIN = "try again (a training run goes on with --resume)"
 PARTIAL, REPLACED = ".partial", ".old"
@@ -108,10 +109,10 @@ def disk_error(path: Path, error: Exception, needed_bytes: int = 0) -> Checkpoin
     if not number and free is not None and free < max(needed_bytes, 1 << 20):
         number = errno.ENOSPC  # MLX says only that it could not write
     reason = os.strerror(number) if number else str(error)
-    needed = f"about {size(needed_bytes)} are needed" if needed_bytes else ""
+    needed = f"about {bytes_text(needed_bytes)} are needed" if needed_bytes else ""
     if number in FULL:
-        needed = needed or f"at least {size(SMALLEST_ROOM)} are needed"
-        there = f"{size(free)} are free there" if free is not None else ""
+        needed = needed or f"at least {bytes_text(SMALLEST_ROOM)} are needed"
+        there = f"{bytes_text(free)} are free there" if free is not None else ""
         room = ", ".join(part for part in (needed, there) if part)
         remedy = f"{room}; free some space or raise the quota, then {AGAIN}"
     elif number == errno.EFBIG:
@@ -137,11 +138,6 @@ def free_bytes(path: Path) -> int | None:
         except OSError:
             return None
     return None
-
-
-def size(count: int) -> str:
-    """`12.3 MB`, `4 kB`: bytes for a person."""
-    return f"{count / 1e6:.1f} MB" if count >= 100_000 else f"{-(-count // 1000)} kB"
 
 
 def _named_number(error: Exception) -> int:

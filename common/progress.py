@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from common.safe_text import visible
+from common.text.amounts import duration
 
 LINE_EVERY_SECONDS = 15.0
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"  # tqdm's, with our time that is left
@@ -99,20 +100,10 @@ class Progress:
         halves = min(self._at_once, open_units) / 2 if self._at_once > 1 else 0.0
         finished = self.done - self._start + halves
         left = (now - self._began) / finished * (open_units - halves) if finished else 0.0
-        return f"{shown}, {duration(left)} left" if left >= 1 else shown
+        return f"{shown}, {duration(round(left))} left" if left >= 1 else shown
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
             self._bar.close()
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: `42 s`, `3 min 20 s`, `2 h 05 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -7,8 +7,8 @@ from typing import Any
 
 from common.budget.curve_file import Curve
 from common.budget.learning_curve import Projection, advice, fit
-from common.budget.render import paragraph, table
-from common.budget.units import short
+from common.text.amounts import short
+from common.text.table import paragraph, text_table
 
 
 def curve_answers(curves: Sequence[Curve], at: Sequence[float], up_to: float | None = None) -> list[dict[str, Any]]:
@@ -57,7 +57,7 @@ def curve_text(answers: Sequence[dict[str, Any]]) -> str:
         "Would more examples help? Loss projected by the rectified law of Lin et al. 2024 (arXiv 2402.02314), averaged "
         "over the curves that fit, with its 90 % interval, and the change from today's fitted loss."
     )
-    lines = [paragraph(about), "", table(header, rows)]
+    lines = [paragraph(about), "", text_table(header, rows)]
     if len(answers) == 1:
         lines += ["", paragraph(answers[0]["advice"])]
     return "\n".join(lines)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from common.budget.planner import Plan
-from common.budget.render import paragraph, table
-from common.budget.units import bytes_text, seconds_text, short
+from common.text.amounts import bytes_text, duration, short
+from common.text.table import paragraph, text_table
 
 PARTS = {
     "base_weights": "base weights, with the scales of quantization",
@@ -30,7 +30,7 @@ def plan_text(plan: Plan, checkpointing: bool) -> str:
         f"({plan.model.source}).",
         f"Data: {plan.workload.describe()}.",
         "",
-        table(["at its peak", "memory"], _memory_rows(plan, checkpointing)),
+        text_table(["at its peak", "memory"], _memory_rows(plan, checkpointing)),
         "",
         *_limits(plan),
     ]
@@ -83,7 +83,7 @@ def _changes(plan: Plan) -> str:
         [change.flags, change.cost, bytes_text(change.total_bytes), "fits" if change.fits else "not yet"]
         for change in plan.changes
     ]
-    return table(["change", "costs", "then needs", ""], rows, left=2)
+    return text_table(["change", "costs", "then needs", ""], rows, left=2)
 
 
 def _disk_and_time(plan: Plan) -> list[str]:
@@ -98,7 +98,7 @@ def _disk_and_time(plan: Plan) -> list[str]:
     if plan.workload.basis == "assumed":
         return [*lines, f"Time: {speed} {basis}; give --data for the time of a run."]
     said = (
-        f"Time: {seconds_text(time.seconds_per_epoch)} an epoch, {seconds_text(time.seconds)} in all for "
+        f"Time: {duration(time.seconds_per_epoch)} an epoch, {duration(time.seconds)} in all for "
         f"{plan.shape.total_steps:,} steps with {plan.shape.evaluations} dev evaluations, at {speed} {basis}. "
         "The final evaluation comes on top."
     )

@@ -18,13 +18,13 @@ from common.budget.known_model import KnownModel, find_known_model
 from common.budget.memory import MemoryEstimate
 from common.budget.run_shape import RunShape, find_run_shape
 from common.budget.time import Rate, TimeEstimate, cached_rate, estimate_time, probe_key, store_rate, table_rate
-from common.budget.units import bytes_text
 from common.budget.workload import Workload, counted_workload, find_workload
 from common.engine import refuse_lacking
 from common.errors import UsageError
 from common.model.adapter import count_trainable
 from common.run.preparation import Prepared, lora_spec, planned_lora
 from common.settings import RunConfig
+from common.text.amounts import bytes_text
 
 # Settings that --auto leaves alone: they decide which model is trained, and on which text.
 NOT_ADAPTED = {"max_length", "model"}

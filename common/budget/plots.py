@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.budget.chinchilla import DESCRIPTIONS, LOSSES, Estimate, GivenModel, estimates
-from common.budget.units import scientific, short
 from common.errors import DataError, UsageError
+from common.text.amounts import scientific, short
 
 COLOURS = {"1": "#7a5195", "2": "#2f8f5b", "3": "#d1495b", "3-replication": "#00669b"}
 SPAN = 20.0  # sizes shown: this many times below the least optimum and above the largest one

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,12 +14,12 @@ from common.budget.chinchilla import (
     outside_fitted_range,
     spread,
 )
-from common.budget.units import scientific, short
+from common.text.amounts import scientific, short
+from common.text.table import paragraph, text_table
 
 if TYPE_CHECKING:
     from common.budget.finetune import FinetuneCost
 
-WIDTH = 100
 CONVENTION = "C = 6 N D: six FLOPs for each of N parameters and D tokens"
 SOURCES = (
     "1, 2 and 3: Hoffmann et al. 2022 (arXiv 2203.15556); 3-replication: Besiroglu et al. 2024 (arXiv 2404.10102)."
@@ -31,28 +30,10 @@ MEANING = (
 )
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Columns padded to their widest cell, the first `left` of them flush left, the others right."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = []
-    for row in [header, *rows]:
-        cells = [
-            cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
-
-
 def amount(value: float, unit: str) -> str:
     """`1.2e9 params (1.2 B)`; without the second form where there is no name for it."""
     first, second = scientific(value), short(value)
     return f"{first} {unit}" if second == first or unit == "FLOPs" else f"{first} {unit} ({second})"
-
-
-def paragraph(text: str) -> str:
-    """Text wrapped to the width of the tables."""
-    return textwrap.fill(text, WIDTH)
 
 
 def optimum_text(rows: Sequence[Estimate], flops: float | None, params: float | None, tokens: float | None) -> str:
@@ -83,7 +64,7 @@ def optimum_text(rows: Sequence[Estimate], flops: float | None, params: float | 
         low, high = (scientific(bound) for bound in FITTED_FLOPS)
         notes += f" Extrapolated: the runs behind these fits used {low} to {high} FLOPs."
     title = f"Compute-optimal pre-training for {amount(asked, unit)}, by {CONVENTION}"
-    return "\n".join([title, "", table(header, cells), "", paragraph(notes)])
+    return "\n".join([title, "", text_table(header, cells), "", paragraph(notes)])
 
 
 def comparison_text(model: GivenModel, rows: Sequence[Comparison]) -> str:
@@ -106,7 +87,7 @@ def comparison_text(model: GivenModel, rows: Sequence[Comparison]) -> str:
             f"Your model: {amount(model.params, 'params')}, {amount(model.tokens, 'tokens')}, "
             f"{model.tokens_per_param:.1f} tokens per parameter, {scientific(model.flops)} FLOPs",
             "",
-            table(header, cells),
+            text_table(header, cells),
         ]
     )
 
@@ -149,7 +130,7 @@ def finetune_text(cost: FinetuneCost, model: str, source: str, workload: str) ->
             f"Fine-tuning {model}: {amount(cost.parameters, 'params')}, {trained}; sizes from {source}",
             f"Data: {workload}{epochs}",
             "",
-            table(header, cells),
+            text_table(header, cells),
             "",
             paragraph(closing),
         ]

@@ -12,9 +12,9 @@ from typing import Any
 
 from common.budget.chinchilla import estimates
 from common.budget.flops import StepCounter
-from common.budget.units import scientific, short
 from common.engine import LoraSpec
 from common.model.architecture import ModelShape
+from common.text.amounts import scientific, short
 from common.types import IGNORED_LABEL, EncodedExample
 
 

@@ -38,16 +38,17 @@ def command(runs: tuple[Path, ...], measure: str, examples: int, as_json: bool) 
 
 def comparison_text(compared: RunComparison, measure: str) -> str:
     """Aligned tables and sentences for a terminal."""
-    from common.report.formats import ROUGE_METRICS, metric_label, quantity
     from common.safe_text import one_line
+    from common.text.amounts import quantity, read_interval
+    from common.text.names import ROUGE_METRICS, metric_label
+    from common.text.table import text_table
 
     labels = {name: one_line(name, 40) for name in compared.names}
-    width = max(len("setting"), *(len(label) for label in labels.values())) + 2
-    lines = [f"{'run':<{width}}" + "".join(f"{metric_label(m):>22}" for m in ROUGE_METRICS)]
-    for name, label in labels.items():
-        cells = [compared.means[name][m] for m in ROUGE_METRICS]
-        shown = [f"{cell.mean:.1f} [{cell.low:.1f}, {cell.high:.1f}]" for cell in cells]
-        lines.append(f"{label:<{width}}" + "".join(f"{cell:>22}" for cell in shown))
+    rows = [
+        [label, *(str(read_interval(vars(compared.means[name][m]))) for m in ROUGE_METRICS)]
+        for name, label in labels.items()
+    ]
+    lines = [text_table(["run", *map(metric_label, ROUGE_METRICS)], rows)]
     counts = ", ".join(f"{labels[name]} {count:,}" for name, count in compared.own.items())
     lines += ["", f"On the {compared.shared:,} documents that all share (of {counts}):"]
     for pair in compared.differences:

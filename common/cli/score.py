@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from common.evaluation.paired_files import Pairs
     from common.metrics.rouge import RougeScores
 
-NAMES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum", "bleu": "BLEU",
-         "chrf": "chrF", "meteor": "METEOR", "bertscore": "BERTScore", "lead1": "Lead-1", "lead3": "Lead-3",
-         "random": "A random sentence", "oracle": "Extractive oracle (no copying can do better)"}  # fmt: skip
-
 
 @click.command("score")
 @click.option("--predictions", "-p", required=True, type=click.Path(path_type=Path), metavar="FILE",
@@ -78,7 +74,7 @@ def command(
         also = (*also, "bertscore")
     if per_example:
         _write_per_example(per_example, pairs, rouge, examples)
-    click.echo(json.dumps(results) if as_json else _table(results, also))
+    click.echo(json.dumps(results) if as_json else _text(results, also))
 
 
 def _results(
@@ -88,6 +84,7 @@ def _results(
 
     from common.metrics import external
     from common.metrics.bootstrap import bootstrap_intervals
+    from common.text.names import metric_label
 
     results: dict[str, Any] = {"examples": len(pairs.ids)}
     for measure, interval in bootstrap_intervals(rouge.fmeasure, seed=seed).items():
@@ -98,7 +95,7 @@ def _results(
         )
         results[name] = {**asdict(score.interval), "signature": score.signature, "per_example": score.per_example}
         if score.note:
-            click.echo(f"{NAMES[name]}: {score.note}", err=True)
+            click.echo(f"{metric_label(name)}: {score.note}", err=True)
     results["tokenizer"] = rouge.tokenizer
     results["multi_reference"] = multi_reference
     results["empty_predictions"] = sum(not text.strip() for text in pairs.predictions)
@@ -165,24 +162,25 @@ def _write_per_example(path: Path, pairs: Pairs, rouge: RougeScores, more: Mappi
     write_text(path.resolve() if path.is_file() else path, "".join(lines))
 
 
-def _table(results: dict[str, Any], also: tuple[str, ...]) -> str:
-    measures = [*("rouge1", "rouge2", "rougeL", "rougeLsum"), *also]
-    lines = [f"{results['examples']} examples", f"{'':<12}{'mean':>7}   95 % interval"]
-    lines += [_line(NAMES[measure], results[measure]) for measure in measures]
+def _text(results: dict[str, Any], also: tuple[str, ...]) -> str:
+    from common.metrics.rouge import MEASURES
+    from common.text.amounts import decimal, read_interval, signed
+    from common.text.names import metric_label, system_label
+    from common.text.table import text_table
+
+    rows = [[metric_label(measure), str(read_interval(results[measure]))] for measure in (*MEASURES, *also)]
+    lines = [f"{results['examples']} examples", text_table(["score", "mean and 95 % interval"], rows)]
     for name, scores in results.get("baselines", {}).items():
-        lines += ["", f"{NAMES[name]}, and the difference to it"]
-        for measure in ("rouge1", "rouge2", "rougeL", "rougeLsum"):
-            difference = results["differences"][name][measure]
-            change = f"{difference['mean']:+7.2f}   [{difference['low']:+.2f}, {difference['high']:+.2f}]"
-            shows = difference["detectable"]
-            detectable = "" if shows is None else f"   detectable {shows:.2f}"
-            chance = f"p {difference['p_value']:.4f}"
-            lines.append(f"{_line(NAMES[measure], scores[measure]):<42}{change}   {chance}{detectable}")
+        rows = []
+        for measure in MEASURES:
+            found = results["differences"][name][measure]
+            change = f"{signed(found['mean'])} [{signed(found['low'])}, {signed(found['high'])}]"
+            shows = "–" if found["detectable"] is None else decimal(found["detectable"])
+            rows.append(
+                [metric_label(measure), str(read_interval(scores[measure])), change, f"{found['p_value']:.4f}", shows]
+            )
+        lines += ["", text_table([system_label(name), "its score", "difference to it", "p", "detectable"], rows)]
     lines += ["", f"words: {results['tokenizer']}", f"several references: {results['multi_reference']}"]
     if results["empty_predictions"]:
         lines.append(f"{results['empty_predictions']} predictions are empty and count as 0")
     return "\n".join(lines)
-
-
-def _line(name: str, interval: dict[str, float]) -> str:
-    return f"{name:<12}{interval['mean']:>7.2f}   [{interval['low']:.2f}, {interval['high']:.2f}]"

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from common.budget.devices import Device, this_device
-from common.budget.units import bytes_text
 from common.doctor.libraries import PACKAGES, Finding, Level, check_library, check_versions, installed_versions
 from common.engine import REQUIRED_MODULES, choose_engine
 from common.errors import EngineError
 from common.model.models import cache_directory, hub_offline, hub_reachable
 from common.model.presets import PRESETS
+from common.text.amounts import bytes_text
 
 LEAST_FREE_DISK = 5 * 2**30
 LEAST_FOR_A_RUN = 256 * 2**20  # two checkpoints of a small adapter and the results

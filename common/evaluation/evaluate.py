@@ -24,6 +24,7 @@ from common.metrics.baselines import extractive_oracle, lead, random_sentence
 from common.metrics.external import ExternalScore
 from common.metrics.rouge import rouge_scores
 from common.progress import Progress, note
+from common.text.names import system_label
 from common.types import Example, Prediction
 
 MultiReference = Literal["best", "mean"]
@@ -150,11 +151,11 @@ def evaluate_systems(
         systems[name] = replace(systems[name], seconds=seconds, perplexity=perplexity)
 
     if with_tuned:
-        add_model("tuned", "tuned", form)
+        add_model("tuned", system_label("tuned"), form)
     if base_form is not None:
         engine.enable_adapter(False)
         try:
-            add_model("base", "untuned", base_form)
+            add_model("base", system_label("base"), base_form)
         finally:
             engine.enable_adapter(True)
     for name, predictions in baseline_predictions(examples).items():

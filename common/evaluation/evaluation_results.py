@@ -21,21 +21,18 @@ from common.evaluation.evaluate import Evaluation, SystemScores
 from common.evaluation.measures import example_measures, external_scores, mean_measures
 from common.evaluation.support import support_columns, support_difference, support_results
 from common.files import write_json, write_text
-from common.metrics.bootstrap import bootstrap_intervals, outcome, paired_difference
+from common.metrics.bootstrap import bootstrap_intervals, paired_difference
 from common.metrics.external import ExternalScore, external_difference
 from common.metrics.faithfulness import unsupported_claims
+from common.report.verdict import read_comparisons
 from common.run.directory import RunDirectory
+from common.safe_text import one_line, visible
+from common.text.amounts import decimal, read_interval
+from common.text.names import ROUGE_METRICS, metric_label, system_label
+from common.text.table import text_table
 from common.types import Example
 
 BASELINES = ("lead1", "lead3", "random", "oracle")
-SYSTEM_NAMES = {
-    "tuned": "tuned",
-    "base": "untuned",
-    "lead1": "Lead-1",
-    "lead3": "Lead-3",
-    "random": "random sentence",
-    "oracle": "oracle",
-}
 
 
 def with_measures(evaluation: Evaluation) -> Evaluation:
@@ -212,50 +209,29 @@ def _storable(cell: str) -> str:
 
 
 def score_table(results: dict[str, Any]) -> str:
-    """The scores as an aligned table with 95 % intervals, one sentence for each difference, and how texts ended."""
+    """The scores as a table with 95 % intervals, one sentence for each difference, and how texts ended."""
     systems = results["systems"]
-    width = 2 + max(len(_called(name)) for name in systems)
-    lines = [f"{'system':<{width}}" + "".join(f"{label:>24}" for label in ("ROUGE-1", "ROUGE-2", "ROUGE-L"))]
-    for name, scores in systems.items():
-        cells = [_interval(scores[measure]) for measure in ("rouge1", "rouge2", "rougeL")]
-        lines.append(f"{_called(name):<{width}}" + "".join(f"{cell:>24}" for cell in cells))
-    for name, values in results["differences"].items():
-        first, second = name.split("-", 1)
-        lines.append(f"{_called(first)} is {_verdict(values['rouge1'], second)}")
-    for name, scores in systems.items():
-        if "bertscore" in scores:
-            lines.append(f"{_called(name)}: BERTScore {_interval(scores['bertscore'])}")
-    for name, scores in systems.items():
-        if "perplexity" in scores:
-            lines.append(f"{_called(name)}: perplexity of the references {_interval(scores['perplexity'])}")
+    rows = [[_called(name), *(_score(scores, m) for m in ROUGE_METRICS)] for name, scores in systems.items()]
+    lines = [text_table(["system", *map(metric_label, ROUGE_METRICS)], rows)]
+    main = main_system(systems)
+    for item in read_comparisons(results, main):
+        shows = "" if item.detectable is None or item.untested else f" (detectable: {decimal(item.detectable)})"
+        lines.append(visible(f"{_called(main)} is {item.sentence}{shows}"))
+    for measure in ("bertscore", "perplexity"):
+        named = [name for name in systems if measure in systems[name]]
+        lines += [f"{_called(name)}: {metric_label(measure)} {_score(systems[name], measure)}" for name in named]
     for name, reasons in results["stop_reasons"].items():
-        share = 100 * reasons["eos"] / max(1, sum(reasons.values()))
+        total = sum(reasons.values())
         lines.append(
-            f"{_called(name)}: {share:.0f} % ended by themselves, {reasons['length']} cut at the length limit, "
-            f"{reasons['error']} failed, {systems[name]['empty']} empty"
+            f"{_called(name)}: {reasons['eos']} of {total} summaries finished, {reasons['length']} cut at the length "
+            f"limit, {reasons['error']} failed, {systems[name]['empty']} empty"
         )
     return "\n".join(lines)
 
 
 def _called(name: str) -> str:
-    return SYSTEM_NAMES.get(name, f"run {name}" if name.isprintable() else repr(name))
+    return one_line(system_label(name), 40)
 
 
-def _verdict(difference: Mapping[str, Any], other: str) -> str:
-    """One comparison in words, with the smallest difference that these examples would show."""
-    shown = outcome(difference["low"], difference["high"], difference.get("p_value"))
-    if shown == "better":
-        said = f"better than {_called(other)} by {_interval(difference)} ROUGE-1"
-    elif shown == "worse":
-        turned = {"mean": -difference["mean"], "low": -difference["high"], "high": -difference["low"]}
-        said = f"worse than {_called(other)} by {_interval(turned)} ROUGE-1"
-    else:
-        said = f"not distinguishable from {_called(other)}: {_interval(difference, '+')} ROUGE-1"
-        if difference["low"] * difference["high"] > 0:
-            said += f", p = {difference['p_value']:.2f}: too few examples"
-    detectable = difference.get("detectable")
-    return said if detectable is None else f"{said} (detectable: {detectable:.2f})"
-
-
-def _interval(score: Mapping[str, float], sign: str = "") -> str:
-    return f"{score['mean']:{sign}.2f} [{score['low']:{sign}.2f}, {score['high']:{sign}.2f}]"
+def _score(scores: Mapping[str, Any], measure: str) -> str:
+    return str(read_interval(scores.get(measure)) or "–")

@@ -16,12 +16,12 @@ from common.export.check import Verification
 from common.export.formats import ExportFormat
 from common.export.source import ExportOptions, ExportSource
 from common.model.presets import find_preset
-from common.report.formats import metric_label, read_interval
 from common.report.tables import score_table, stop_counts
 from common.report.verdict import judge
 from common.run.contents import RunFiles, read_run
 from common.safe_text import markdown_text
-from common.text.amounts import mapping
+from common.text.amounts import mapping, read_interval
+from common.text.names import metric_label
 
 # Where a licence is named on the data set's own page.
 DATA_LICENCES = {

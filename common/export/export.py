@@ -15,7 +15,8 @@ from common.export.catalogue import find_format
 from common.export.check import Verification, choose_sample, verify
 from common.export.source import ExportOptions, open_source
 from common.files import remove, write_atomically
-from common.progress import duration, note
+from common.progress import note
+from common.text.amounts import duration
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from common.metrics.bootstrap import Interval, bootstrap_interval, paired_differ
 from common.metrics.tokens import get_tokenizer
 
 RESAMPLES = 1000
+LEAST_RESAMPLED = 20  # documents; of fewer, resamples of a corpus score are too alike for a test
 NO_WORDNET = (
     "WordNet was not found: METEOR without its synonym stage, by exact words and stems only. "
     "To have it, put nltk's wordnet corpus under corpora/wordnet in a folder that the variable NLTK_DATA names."
@@ -45,21 +46,23 @@ def external_difference(ours: ExternalScore, theirs: ExternalScore) -> dict[str,
     """Mean, bounds, p value (and detectable difference, where per example) of ours minus theirs on the same examples.
 
     Corpus scores have no mean over examples, so theirs is the paired bootstrap of Koehn 2004: both systems are scored
-    on the same resamples, and the p value is twice the smaller share of them on either side of zero.
+    on the same resamples, and the p value is twice the smaller share of them on either side of zero. It is None below
+    LEAST_RESAMPLED documents: resampling two of them finds p = 0.002 where the paired test finds 0.5.
     """
     if not len(ours.resampled):
         return paired_difference(ours.per_example, theirs.per_example).as_dict()
     mean = ours.interval.mean - theirs.interval.mean
     differences = ours.resampled - theirs.resampled
+    examples = len(ours.per_example)
     low, high = np.quantile(differences, [0.025, 0.975])
     tail = (min(int((differences <= 0).sum()), int((differences >= 0).sum())) + 1) / (len(differences) + 1)
     return {
         "mean": mean,
         "low": min(mean, float(low)),
         "high": max(mean, float(high)),
-        "p_value": min(1.0, 2 * tail),
+        "p_value": min(1.0, 2 * tail) if examples >= LEAST_RESAMPLED else None,
         "detectable": None,
-        "examples": len(ours.per_example),
+        "examples": examples,
     }
 
 

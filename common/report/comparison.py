@@ -17,9 +17,9 @@ import numpy as np
 
 from common.errors import DataError
 from common.metrics.bootstrap import Difference, Interval, bootstrap_intervals, paired_difference
-from common.report.formats import ROUGE_METRICS
 from common.run.contents import RunFiles, read_run
 from common.run.predictions import PredictionRow
+from common.text.names import ROUGE_METRICS
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from common.report.formats import decimal, system_label
 from common.report.plot_style import (
     BASE,
     NEUTRAL,
@@ -17,6 +16,8 @@ from common.report.plot_style import (
 )
 from common.run.contents import RunFiles
 from common.run.predictions import PredictionRow
+from common.text.amounts import decimal
+from common.text.names import system_label
 
 MOST_COMPARED = 500  # documents whose n-grams are counted; more change the means by little and take long
 NGRAMS = (1, 2, 3, 4)

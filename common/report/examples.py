@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from common.metrics.faithfulness import unsupported_claims
 from common.metrics.tokens import TokenizerName, choose_tokenizer, word_spans
-from common.report.formats import ROUGE_METRICS, share, system_label
 from common.report.spans import Piece, Range, copied_ranges, cut_into_pieces, different_ranges
 from common.run.contents import RunFiles
 from common.run.predictions import PredictionRow
 from common.safe_text import visible
+from common.text.amounts import share
+from common.text.names import ROUGE_METRICS, system_label
 
 SHOWN_DOCUMENT_CHARACTERS = 6000
 SHOWN_SUMMARY_CHARACTERS = 3000

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from common.report.content import ReportContent
 from common.report.drawing import inline_svg
-from common.report.formats import decimal, metric_label, share, signed
 from common.report.plot_style import Plot
 from common.report.samples import score_line
 from common.report.tables import (
@@ -33,7 +32,8 @@ from common.report.tables import (
 from common.run.contents import RunFiles
 from common.run.predictions import PredictionRow
 from common.safe_text import one_line, visible
-from common.text.amounts import mapping
+from common.text.amounts import decimal, mapping, share, signed
+from common.text.names import metric_label
 from common.version import VERSION
 
 if TYPE_CHECKING:

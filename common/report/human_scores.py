@@ -20,8 +20,10 @@ from common.data.read_csv import large_fields
 from common.errors import DataError
 from common.metrics.agreement import krippendorff_alpha
 from common.metrics.bootstrap import Interval, bootstrap_interval
-from common.report.formats import system_label
 from common.report.human_sheet import CRITERIA, FOLDER, KEY, RATING_COLUMNS, SCALE
+from common.text import amounts
+from common.text.names import system_label
+from common.text.table import text_table
 
 SYSTEMS = ("tuned", "base", "reference")
 MOST_PROBLEMS = 10  # named in an error message; the rest is counted
@@ -199,16 +201,13 @@ def _agreement(ratings: Ratings, raters: Sequence[str], criterion: str) -> float
 def human_table(scores: HumanScores) -> str:
     """The scores as aligned text for a terminal."""
     names = [*CRITERIA, "overall"]
-    lines = [f"{'system':<12}" + "".join(f"{name:>20}" for name in names)]
-    for system, means in scores.means.items():
-        cells = [
-            f"{means[name].mean:.2f} [{means[name].low:.2f}, {means[name].high:.2f}]" if name in means else "–"
-            for name in names
-        ]
-        lines.append(f"{system_label(system):<12}" + "".join(f"{cell:>20}" for cell in cells))
+    rows = [
+        [system_label(system), *(_mean(means[name]) if name in means else "–" for name in names)]
+        for system, means in scores.means.items()
+    ]
     alphas = [scores.agreement[name] for name in CRITERIA]
-    cells = ["–" if alpha is None else f"{alpha:.2f}" for alpha in alphas]
-    lines.append(f"{'agreement':<12}" + "".join(f"{cell:>20}" for cell in cells))
+    rows.append(["agreement", *("–" if alpha is None else f"{alpha:.2f}" for alpha in alphas), ""])
+    lines = [text_table(["system", *names], rows)]
     lines.append(
         f"{len(scores.raters)} raters, {scores.documents} documents; agreement is Krippendorff's ordinal alpha"
     )
@@ -219,3 +218,7 @@ def human_table(scores: HumanScores) -> str:
             f"({win.wins} wins, {win.ties} ties, {win.losses} losses)"
         )
     return "\n".join(lines)
+
+
+def _mean(score: Interval) -> str:
+    return amounts.Interval(score.mean, score.low, score.high).text(2)

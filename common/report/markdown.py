@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from common.report.content import ReportContent
 from common.report.examples import ShownExample
-from common.report.formats import metric_label
 from common.report.html import subtitle
 from common.report.samples import plain, score_line
 from common.report.tables import (
@@ -24,6 +23,7 @@ from common.report.tables import (
     stop_table,
 )
 from common.safe_text import markdown_text, one_line
+from common.text.names import metric_label
 
 SHOWN_DOCUMENT_CHARACTERS = 1200
 

@@ -6,8 +6,9 @@ import textwrap
 
 from common.report.content import ReportContent
 from common.report.examples import MarkedText, ShownExample
-from common.report.formats import decimal, metric_label
 from common.report.tables import STOP_LABELS
+from common.text.amounts import decimal
+from common.text.names import metric_label
 
 LINE = 100
 DOCUMENT_CHARACTERS = 600
@@ -38,7 +39,7 @@ def plain(text: MarkedText) -> str:
 
 
 def score_line(example: ShownExample) -> str:
-    """`ROUGE-1 41.2 · ROUGE-2 18.0 · ROUGE-L 33.1 · ended by itself`."""
+    """`ROUGE-1 41.2 · ROUGE-2 18.0 · ROUGE-L 33.1 · finished`."""
     parts = [f"{metric_label(name)} {decimal(value)}" for name, value in example.scores]
     if example.stop_reason:
         parts.append(STOP_LABELS.get(example.stop_reason, example.stop_reason))

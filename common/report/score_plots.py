@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from common.report.formats import ROUGE_METRICS, decimal, metric_label, read_interval, signed, system_label
 from common.report.plot_style import (
     INK,
     NEUTRAL,
@@ -17,7 +16,8 @@ from common.report.plot_style import (
 )
 from common.report.tables import ordered_systems
 from common.report.verdict import Comparison
-from common.text.amounts import mapping
+from common.text.amounts import decimal, mapping, read_interval, signed
+from common.text.names import ROUGE_METRICS, metric_label, system_label
 
 
 def scores_plot(results: Mapping[str, Any]) -> Plot | None:

@@ -10,26 +10,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.report.formats import (
-    QUALITY_METRICS,
+from common.report.verdict import REFERENCE_POINTS, Verdict
+from common.run.contents import RunFiles
+from common.run.directory import RunDirectory
+from common.text.amounts import (
     Interval,
+    bytes_text,
     decimal,
     duration,
-    memory,
-    metric_label,
+    finite,
+    mapping,
     quantity,
     read_interval,
     share,
     signed,
-    system_label,
 )
-from common.report.verdict import REFERENCE_POINTS, Verdict
-from common.run.contents import RunFiles
-from common.run.directory import RunDirectory
-from common.text.amounts import finite, mapping
+from common.text.names import QUALITY_METRICS, metric_label, system_label
 
 STOP_REASONS = ("eos", "length", "error")
-STOP_LABELS = {"eos": "ended by itself", "length": "cut at the limit", "error": "failed"}
+STOP_LABELS = {"eos": "finished", "length": "cut at the limit", "error": "failed"}
 # Keys of results.json and environment.json that have tables of their own.
 OWN_SECTION = ("systems", "differences", "stop_reasons", "training_data", "data_report", "overlap", "notes")
 
@@ -157,7 +156,7 @@ def key_figures(run: RunFiles, verdict: Verdict) -> list[tuple[str, str, str]]:
     if seconds := training_seconds(run):
         figures.append(("training time", duration(seconds), ""))
     if peak := max((finite(row.get("peak_memory_bytes")) or 0 for row in run.metrics), default=0):
-        figures.append(("peak memory", memory(peak), ""))
+        figures.append(("peak memory", bytes_text(peak), ""))
     if trainable := finite(run.environment.get("trainable_parameters")):
         total = finite(run.environment.get("parameters")) or 0
         part = f"{100 * trainable / total:.2g} % of all" if total else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from common.report.formats import ROUGE_METRICS, decimal, metric_label, system_label
 from common.report.plot_style import (
     BASE,
     PAPER,
@@ -19,6 +18,8 @@ from common.report.plot_style import (
 )
 from common.report.tables import STOP_LABELS, STOP_REASONS, stop_counts
 from common.run.contents import RunFiles
+from common.text.amounts import decimal
+from common.text.names import ROUGE_METRICS, metric_label, system_label
 
 MOST_BARS = 25
 

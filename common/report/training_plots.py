@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from common.report.formats import ROUGE_METRICS, decimal, duration, metric_label, share
 from common.report.plot_style import (
     BASE,
     INK,
@@ -24,7 +23,8 @@ from common.report.plot_style import (
 )
 from common.report.tables import training_seconds
 from common.run.contents import RunFiles
-from common.text.amounts import finite
+from common.text.amounts import decimal, duration, finite, share
+from common.text.names import ROUGE_METRICS, metric_label
 
 FEW_STEPS = 20  # too few to smooth
 

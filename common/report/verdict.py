@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from common.metrics.bootstrap import Outcome, outcome
-from common.report.formats import Interval, decimal, metric_label, read_interval, share, signed, system_label
 from common.run.contents import RunFiles
-from common.text.amounts import finite, mapping
+from common.text.amounts import Interval, decimal, finite, mapping, read_interval, share, signed
+from common.text.names import metric_label, system_label
 
 Tone = Literal["good", "mixed", "bad", "none"]
 
 COPYING = ("lead1", "lead3")  # what anybody gets by copying the first sentences
 REFERENCE_POINTS = ("base", "lead3", "lead1", "random", "oracle")
 FEW_EXAMPLES = 50
+LEAST_TESTED = 6  # of fewer documents no difference can reach p = 0.05 when signs are flipped: 2 of 2**5 are 6 %
+FACTS = ("detectable", "p_value", "examples")  # of a difference in results.json
 LEAST_SHOWN = 0.05  # points; a smaller figure is one that rounds to 0.0
 CUT_OFF_SHARE = 0.05  # more summaries than this stopped by the token limit are worth a warning
 RUNAWAY_SHARE = 0.5  # a baseline that mostly runs into the limit loses part of its score to length alone
@@ -32,6 +34,7 @@ class Comparison:
 
     p_value      of approximate randomisation, None where not known
     detectable   the smallest true difference these documents would show in most cases, None where not known
+    examples     documents compared, None where not known; below LEAST_TESTED nothing is tested
     """
 
     other: str
@@ -39,11 +42,17 @@ class Comparison:
     difference: Interval
     detectable: float | None = None
     p_value: float | None = None
+    examples: float | None = None
+
+    @property
+    def untested(self) -> bool:
+        """Whether there are too few documents for a test."""
+        return self.examples is not None and self.examples < LEAST_TESTED
 
     @property
     def outcome(self) -> Outcome:
         low, high = self.difference.low, self.difference.high
-        return "unclear" if low is None or high is None else outcome(low, high, self.p_value)
+        return "unclear" if low is None or high is None or self.untested else outcome(low, high, self.p_value)
 
     @property
     def sentence(self) -> str:
@@ -56,7 +65,9 @@ class Comparison:
             return f"worse than {name} by {size} {metric} {turned.bounds}"
         if not bounds:
             return f"{signed(self.difference.mean)} {metric} against {name}, without an interval"
-        chance = f", p = {self.p_value:.2f}: too few examples" if self._leaves_zero_out else ""
+        chance = f", p = {self.p_value:.2f}: could be chance" if self._leaves_zero_out else ""
+        if self.untested:
+            chance = ", too few documents for a test"
         return f"not distinguishable from {name} ({signed(self.difference.mean)} {metric} {bounds}{chance})"
 
     @property
@@ -83,11 +94,11 @@ class Verdict:
     def detectable(self) -> str:
         """What size of difference this test set shows at all; empty where not known."""
         found = next((item for item in self.comparisons if item.detectable is not None), None)
-        if found is None or found.detectable is None or found.detectable < LEAST_SHOWN:
+        if found is None or found.detectable is None or found.detectable < LEAST_SHOWN or found.untested:
             return ""
         return (
-            f"Against {_than(found.other)}, these examples would show a true difference of "
-            f"{decimal(found.detectable)} {metric_label(found.metric)} or more in four cases of five."
+            f"These documents can show a gain over {_than(found.other)} of {decimal(found.detectable)} "
+            f"{metric_label(found.metric)} or more; a smaller one would often be missed."
         )
 
 
@@ -112,15 +123,13 @@ def read_comparisons(results: Mapping[str, Any], system: str = "tuned", metric: 
         difference = read_interval(value)
         if first == system and other and difference is not None:
             known = mapping(value)
-            found.append(
-                Comparison(other, metric, difference, finite(known.get("detectable")), finite(known.get("p_value")))
-            )
+            found.append(Comparison(other, metric, difference, *(finite(known.get(fact)) for fact in FACTS)))
     order = {name: place for place, name in enumerate(REFERENCE_POINTS)}
     return sorted(found, key=lambda item: order.get(item.other, len(order)))
 
 
 def _than(system: str) -> str:
-    return {"base": "untuned", "random": "a random sentence", "oracle": "the extractive oracle"}.get(
+    return {"base": "the untuned model", "random": "a random sentence", "oracle": "the extractive oracle"}.get(
         system, system_label(system)
     )
 
@@ -131,22 +140,23 @@ def _headline(comparisons: Sequence[Comparison]) -> tuple[Tone, str]:
     beats_copying = bool(copying) and all(value == "better" for value in copying)
     names = " and ".join(system_label(name) for name in COPYING if name in outcome)
     missed = " and ".join(system_label(name) for name in COPYING if outcome.get(name, "better") != "better")
+    score = metric_label(comparisons[0].metric) if comparisons else ""
     base = outcome.get("base")
     if base is None:
         if not copying:
             return "none", "Scored, but compared with nothing"
         if beats_copying:
-            return "good", f"Better than {names}"
-        return "mixed", f"Not better than {missed}"
+            return "good", f"Higher {score} than {names}"
+        return "mixed", f"No higher {score} than {missed}"
     if base == "worse":
-        return "bad", "Fine-tuning made the summaries worse"
+        return "bad", f"Lower {score} than the untuned model"
     if base == "unclear":
-        return "bad", "No clear gain over the untuned model"
+        return "none", "Cannot tell whether fine-tuning helped"
     if beats_copying:
-        return "good", f"Fine-tuning helped: better than the untuned model, {names}"
+        return "good", f"Higher {score} than the untuned model, {names}"
     if not copying:
-        return "good", "Fine-tuning helped: better than the untuned model"
-    return "mixed", f"Better than the untuned model, but not better than {missed}"
+        return "good", f"Higher {score} than the untuned model"
+    return "mixed", f"Higher {score} than the untuned model, but not than {missed}"
 
 
 def _unevaluated(run: RunFiles) -> str:
@@ -170,7 +180,7 @@ def evaluation_warnings(run: RunFiles) -> list[str]:
     if total and cut / total > CUT_OFF_SHARE:
         warnings.append(
             f"{cut:.0f} of {total:.0f} summaries ({share(cut, total)}) were cut off at the token limit instead of "
-            "ending by themselves."
+            "reaching their end."
         )
     if failed := tuned.get("error", 0):
         warnings.append(f"{failed:.0f} of {total:.0f} generations failed; they count as zero.")
@@ -179,7 +189,7 @@ def evaluation_warnings(run: RunFiles) -> list[str]:
         warnings.append(f"{empty} of {len(run.predictions)} summaries are empty; they count as zero.")
     warnings += overlap_warnings(run)
     base_total, base_cut = sum(base.values()), base.get("length", 0)
-    if base_total and base_cut / base_total > RUNAWAY_SHARE and cut / max(total, 1) < RUNAWAY_SHARE:
+    if base_total and base_cut / base_total >= RUNAWAY_SHARE and cut / max(total, 1) < RUNAWAY_SHARE:
         warnings.append(
             f"The untuned model ran into the token limit in {share(base_cut, base_total)} of its summaries: part of "
             "the gain over it is having learned to stop."

@@ -13,6 +13,7 @@ from typing import Any
 from common.report.drawing import save_png
 from common.report.plot_style import BASE, MUTED, TUNED, Plot, new_figure, style
 from common.sweep.space import shown
+from common.text.table import text_table
 
 
 def save_plot(results: Mapping[str, Any], path: Path) -> None:
@@ -76,18 +77,17 @@ def _label(row: Mapping[str, Any]) -> str:
 def sweep_table(results: Mapping[str, Any]) -> str:
     """One line a trial, best first, then the chosen setting and how sure it is."""
     measure = results["measure"]
-    labels = [", ".join(f"{k}={shown(v)}" for k, v in row["settings"].items()) for row in results["trials"]]
-    width = max(len("trial"), *map(len, labels)) + 2
-    lines = [f"{'trial':<{width}}{measure:>28}{'behind the best':>28}{'best in':>9}  steps"]
-    for label, row in zip(labels, results["trials"], strict=True):
+    rows = []
+    for row in results["trials"]:
+        label = ", ".join(f"{name}={shown(value)}" for name, value in row["settings"].items())
         if row["status"] == "failed":
-            lines.append(f"{label:<{width}}{'failed':>28}")
+            rows.append([label, "failed", "", "", ""])
             continue
         behind = _shown(row["behind"]) if "behind" in row else ""
         sure = f"{100 * row['best_share']:.0f} %" if row["status"] == "finished" else "stopped"
-        steps = f"{row['steps']} of {row['total_steps']}"
-        lines.append(f"{label:<{width}}{_shown(row[measure]):>28}{behind:>28}{sure:>9}  {steps}")
-    return "\n".join([*lines, "", results["best"]["sentence"]])
+        rows.append([label, _shown(row[measure]), behind, sure, f"{row['steps']} of {row['total_steps']}"])
+    table = text_table(["trial", measure, "behind the best", "best in", "steps"], rows)
+    return f"{table}\n\n{results['best']['sentence']}"
 
 
 def _shown(value: Mapping[str, float]) -> str:

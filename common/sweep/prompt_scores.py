@@ -29,9 +29,10 @@ from common.run.preparation import engine_spec, generation_spec, subset
 from common.settings import RunConfig
 from common.sweep.sweep import DEFINITION
 from common.sweep.trial import read_scores
+from common.text.amounts import read_interval
+from common.text.names import ROUGE_METRICS, metric_label
+from common.text.table import text_table
 from common.types import Example
-
-MEASURES = ("rouge1", "rouge2", "rougeL")
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _results(config: RunConfig, rows: Sequence[Scored], examples: int) -> dict[s
     listed: list[dict[str, Any]] = []
     for row in rows:
         stops = Counter(prediction.stop_reason for prediction in row.system.predictions)
-        intervals = bootstrap_intervals({name: row.system.scores[name] for name in MEASURES})
+        intervals = bootstrap_intervals({name: row.system.scores[name] for name in ROUGE_METRICS})
         listed.append(
             {
                 "template": row.template,
@@ -153,12 +154,14 @@ def _results(config: RunConfig, rows: Sequence[Scored], examples: int) -> dict[s
 
 def prompt_table(results: dict[str, Any]) -> str:
     """One line a template, tuned ones first, then what the zero-shot choice rests on."""
-    lines = [f"{'template':<26}{'tokens':>7}{'ROUGE-1':>22}{'ROUGE-2':>22}{'ROUGE-L':>22}{'ended':>8}"]
+    rows = []
     for row in results["templates"]:
-        label = f"{row['template']}{', tuned' if row['run'] else ', zero-shot'}"
-        cells = "".join(f"{_shown(row[name]):>22}" for name in MEASURES)
-        ended = 100 * row["stop_reasons"]["eos"] / max(1, results["documents"])
-        lines.append(f"{label:<26}{row['overhead_tokens']:>7}{cells:>66}{f'{ended:.0f} %':>8}")
+        label = f"{row['template']}{', fine-tuned' if row['run'] else ', zero-shot'}"
+        finished = f"{row['stop_reasons']['eos']} of {results['documents']}"
+        rows.append(
+            [label, str(row["overhead_tokens"]), *(str(read_interval(row[m])) for m in ROUGE_METRICS), finished]
+        )
+    lines = [text_table(["template", "tokens", *map(metric_label, ROUGE_METRICS), "finished"], rows)]
     zero = [row for row in results["templates"] if not row["run"]]
     if len(zero) > 1:
         gap = zero[1]["against_best_zero_shot"]
@@ -170,7 +173,3 @@ def prompt_table(results: dict[str, Any]) -> str:
             f"{sure}"
         )
     return "\n".join(lines)
-
-
-def _shown(score: dict[str, float]) -> str:
-    return f"{score['mean']:.1f} [{score['low']:.1f}, {score['high']:.1f}]"

@@ -25,17 +25,18 @@ from common.engine import (
     refuse_lacking,
 )
 from common.errors import CheckpointError
-from common.files import finish_interrupted, free_bytes, remove, size, write_atomically, write_json
+from common.files import finish_interrupted, free_bytes, remove, write_atomically, write_json
 from common.model.adapter import count_trainable, write_adapter
 from common.order import resume_command
 from common.process.rank import process_rank
 from common.process.signals import SignalCatcher
-from common.progress import detail, duration, note
+from common.progress import detail, note
 from common.run.checkpoint import checkpoint_bytes, find_checkpoint, restore_engine, set_damaged_aside
 from common.run.directory import RunDirectory, write_environment, write_settings
 from common.run.lock import RunLock
 from common.run.preparation import Prepared, engine_spec, generation_spec, lora_spec
 from common.settings import RunConfig
+from common.text.amounts import bytes_text, duration
 from common.train.loop import Hooks, TrainingLoop
 from common.train.task import SUMMARIES, Task
 from common.types import TrainState
@@ -260,7 +261,7 @@ def warn_of_little_room(run: RunDirectory, trainable: int, config: RunConfig) ->
     needed = checkpoint_bytes(trainable) * (config.output.keep_checkpoints + 1) + 4 * trainable
     free = free_bytes(run.config)
     if free is not None and free < needed:
-        note(f"warning: {run.path}: checkpoints may take {size(needed)}, {size(free)} are free there")
+        note(f"warning: {run.path}: checkpoints may take {bytes_text(needed)}, {bytes_text(free)} are free there")
 
 
 def environment_of(engine: Engine, prepared: Prepared, trainable: int) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from common.budget.units import bytes_text, parse_amount, scientific, seconds_text, short
+from common.budget.units import parse_amount
 from common.errors import UsageError
+from common.text.amounts import bytes_text, duration, scientific, short
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_bytes_and_seconds_are_shown_in_the_unit_a_person_would_use():
         "3.41 GiB",
         "-1.00 GiB",
     ]
-    assert [seconds_text(v) for v in (0.42, 38.2, 750, 7500, 273600)] == [
+    assert [duration(v) for v in (0.42, 38.2, 750, 7500, 273600)] == [
         "0.42 s",
         "38 s",
         "12 min 30 s",

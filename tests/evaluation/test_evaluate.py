@@ -66,7 +66,7 @@ def test_empty_and_failed_generations_count_as_zero_and_are_shown():
     assert results["systems"]["tuned"]["empty"] == 2
     assert results["systems"]["tuned"]["rouge1"]["mean"] == pytest.approx(100 / 3)
     table = score_table(results)
-    assert "67 % ended by themselves" in table
+    assert "2 of 3 summaries finished" in table
     assert "1 failed, 2 empty" in table
 
 
@@ -136,14 +136,19 @@ def test_every_score_has_an_interval_and_every_difference_is_paired():
             gap = score["mean"] - results["systems"][other][measure]["mean"]
             assert difference["mean"] == pytest.approx(gap)
             assert difference["low"] <= difference["mean"] <= difference["high"]
-            assert 0 < difference["p_value"] <= 1
+            if measure in ("bleu", "chrf"):  # resamples of three documents are no test
+                assert difference["p_value"] is None
+            else:
+                assert 0 < difference["p_value"] <= 1
     assert "meteor" in results["signatures"]["meteor"]
 
 
 def test_the_table_says_which_difference_would_show():
     results = results_of(evaluated("The mill burned down.", "x", "y"))
+    for difference in results["differences"].values():
+        difference["rouge1"]["examples"] = 6  # below, nothing is tested
     detectable = results["differences"]["tuned-lead3"]["rouge1"]["detectable"]
-    assert f"(detectable: {detectable:.2f})" in score_table(results)
+    assert f"(detectable: {detectable:.1f})" in score_table(results)
     assert "random sentence" in score_table(results)
     assert "oracle" in score_table(results)
 
@@ -175,6 +180,7 @@ def test_three_documents_are_no_proof_however_large_the_gain():
     found = results["differences"]["tuned-lead3"]["rouge1"]
     assert found["p_value"] > 0.05
     assert found["low"] > 0
-    line = next(line for line in score_table(results).splitlines() if "Lead-3: " in line)
-    assert line.startswith("tuned is not distinguishable from Lead-3: ")
-    assert f"p = {found['p_value']:.2f}: too few examples" in line
+    line = next(line for line in score_table(results).splitlines() if "from Lead-3 (" in line)
+    assert line.startswith("fine-tuned is not distinguishable from Lead-3 (")
+    assert line.endswith("too few documents for a test)")
+    assert "detectable" not in line

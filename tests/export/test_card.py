@@ -78,7 +78,7 @@ def test_the_hub_reads_scores_base_and_tags_from_the_card(run: Path) -> None:
 
 def test_the_card_states_scores_with_intervals_limits_and_licences(run: Path) -> None:
     text = (export_run(run, "peft", overwrite=True).path / "README.md").read_text(encoding="utf-8")
-    assert "**Fine-tuning helped: better than the untuned model" in text
+    assert "**Higher ROUGE-1 than the untuned model" in text
     assert "31.2 [29.7, 32.7]" in text
     assert "95 % intervals over 40 test documents" in text
     assert "In evaluation 2 of 40 summaries reached the length limit." in text

@@ -149,7 +149,7 @@ def test_each_kind_of_refusal_has_its_remedy(tmp_path, number, words):
     assert str(tmp_path / "file") in message
     assert words in message
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        assert "about 3.0 MB are needed" in message
+        assert "about 2.86 MiB are needed" in message
 
 
 def test_a_failed_replacement_leaves_the_old_file_and_nothing_beside_it(tmp_path):

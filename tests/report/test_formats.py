@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from common.report.examples import choose_examples, faithfulness_note
-from common.report.formats import Interval, decimal, duration, memory, quantity, read_interval, share, signed
 from common.report.tables import key_figures, other_measures, repeat_commands, score_table, settings_table, stop_counts
 from common.report.verdict import judge
 from common.run.contents import RunFiles
 from common.run.predictions import PredictionRow
+from common.text.amounts import Interval, bytes_text, decimal, duration, quantity, read_interval, share, signed
 
 
 def run_with(**given: Any) -> RunFiles:
@@ -31,10 +31,11 @@ def run_with(**given: Any) -> RunFiles:
         (share(999, 1000), ">99 %"),
         (share(0, 0), "0 %"),
         (duration(3.21), "3.2 s"),
+        (duration(5), "5 s"),
         (duration(59.7), "1 min 00 s"),
         (duration(3661), "1 h 01 min"),
-        (memory(1.5 * 2**30), "1.5 GiB"),
-        (memory(60 * 2**20), "60 MiB"),
+        (bytes_text(1.5 * 2**30), "1.50 GiB"),
+        (bytes_text(60 * 2**20), "60.0 MiB"),
         (quantity(1234567), "1,234,567"),
         (quantity(0.0005), "0.0005"),
         (quantity([]), "none"),

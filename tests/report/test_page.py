@@ -119,7 +119,9 @@ def test_verdict_scores_and_examples_are_those_of_the_run(run_path: Path) -> Non
     text = Page((run_path / "report.html").read_text(encoding="utf-8")).text.replace("\u2011", "-")
     results = json.loads((run_path / "results.json").read_text())
     gain = results["differences"]["tuned-base"]["rouge1"]
-    assert f"Better than untuned by {gain['mean']:.1f} ROUGE-1 [{gain['low']:.1f}, {gain['high']:.1f}]" in text
+    assert (
+        f"Better than the untuned model by {gain['mean']:.1f} ROUGE-1 [{gain['low']:.1f}, {gain['high']:.1f}]" in text
+    )
     score = results["systems"]["lead3"]["rouge2"]
     assert f"Lead-3 {results['systems']['lead3']['rouge1']['mean']:.1f}" in text
     assert f"{score['mean']:.1f} [{score['low']:.1f}, {score['high']:.1f}]" in text

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from common.report.drawing import inline_svg
-from common.report.formats import Interval
 from common.report.plot_style import COLOURS, MOST_POINTS, Plot, series, smoothed, style, thinned
 from common.report.score_plots import differences_plot, scores_plot
 from common.report.training_plots import loss_plot
 from common.report.verdict import Comparison
 from common.report.write import write_report
+from common.text.amounts import Interval
 from tests.report.example_runs import write_evaluation, write_training
 
 NAMES = {"scores", "differences", "loss", "health", "rouge", "lengths", "generation", "data", "copying"}

@@ -33,9 +33,7 @@ def content(path: Path) -> ReportContent:
 def test_it_prints_the_verdict_and_where_the_page_is(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(command, [str(path), "--markdown"]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith(
-        "Fine-tuning helped: better than the untuned model, Lead-1 and Lead-3. Better than untuned"
-    )
+    assert printed.startswith("Higher ROUGE-1 than the untuned model, Lead-1 and Lead-3. Better than the untuned model")
     assert f"report: {path / 'report.html'}" in printed
     assert f"report: {path / 'report.md'}" in printed
     for name in ("report.html", "report.md", "sample_predictions.txt", "plots/loss.png", "plots/scores.png"):
@@ -74,7 +72,7 @@ def test_markdown_links_plots_that_exist_and_tables_that_are_whole(content: Repo
     assert sorted(linked) == sorted(plot.name for plot in content.plots)
     for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
-    assert "**Fine-tuning helped" in text
+    assert "**Higher ROUGE-1" in text
 
 
 def test_hostile_documents_stay_text_in_markdown_and_in_a_terminal(tmp_path: Path) -> None:

@@ -37,9 +37,9 @@ def run_with(
 def test_a_gain_over_everything_is_said_with_its_intervals() -> None:
     verdict = judge(run_with({"tuned-lead3": BETTER, "tuned-base": BETTER, "tuned-lead1": BETTER}))
     assert verdict.tone == "good"
-    assert verdict.headline == "Fine-tuning helped: better than the untuned model, Lead-1 and Lead-3"
+    assert verdict.headline == "Higher ROUGE-1 than the untuned model, Lead-1 and Lead-3"
     assert verdict.sentence == (
-        "Better than untuned by 8.1 ROUGE-1 [6.9, 9.4]; better than Lead-3 by 8.1 ROUGE-1 [6.9, 9.4]; "
+        "Better than the untuned model by 8.1 ROUGE-1 [6.9, 9.4]; better than Lead-3 by 8.1 ROUGE-1 [6.9, 9.4]; "
         "better than Lead-1 by 8.1 ROUGE-1 [6.9, 9.4]."
     )
 
@@ -47,36 +47,52 @@ def test_a_gain_over_everything_is_said_with_its_intervals() -> None:
 def test_a_model_that_copying_equals_is_not_called_a_success() -> None:
     verdict = judge(run_with({"tuned-base": BETTER, "tuned-lead1": BETTER, "tuned-lead3": UNCLEAR}))
     assert verdict.tone == "mixed"
-    assert verdict.headline == "Better than the untuned model, but not better than Lead-3"
+    assert verdict.headline == "Higher ROUGE-1 than the untuned model, but not than Lead-3"
     assert "not distinguishable from Lead-3 (+0.4 ROUGE-1 [−0.8, 1.6])" in verdict.sentence
-    assert "true difference of 1.9 ROUGE-1" in verdict.detectable
+    assert "a gain over the untuned model of 1.9 ROUGE-1 or more" in verdict.detectable
 
 
 @pytest.mark.parametrize(
-    ("base", "headline", "part"),
+    ("base", "tone", "headline", "part"),
     [
-        (WORSE, "Fine-tuning made the summaries worse", "Worse than untuned by 3.0 ROUGE-1 [1.5, 4.5]"),
-        (UNCLEAR, "No clear gain over the untuned model", "Not distinguishable from untuned (+0.4"),
+        (
+            WORSE,
+            "bad",
+            "Lower ROUGE-1 than the untuned model",
+            "Worse than the untuned model by 3.0 ROUGE-1 [1.5, 4.5]",
+        ),
+        (UNCLEAR, "none", "Cannot tell whether fine-tuning helped", "Not distinguishable from the untuned model (+0.4"),
     ],
 )
-def test_no_gain_over_the_untuned_model_is_said_first(base: dict[str, float], headline: str, part: str) -> None:
+def test_no_gain_over_the_untuned_model_is_said_first(
+    base: dict[str, float], tone: str, headline: str, part: str
+) -> None:
     verdict = judge(run_with({"tuned-base": base, "tuned-lead3": BETTER}))
-    assert (verdict.tone, verdict.headline) == ("bad", headline)
+    assert (verdict.tone, verdict.headline) == (tone, headline)
     assert verdict.sentence.startswith(part)
 
 
 def test_an_interval_that_touches_zero_is_no_difference() -> None:
     touching = {"mean": 1.0, "low": 0.0, "high": 2.0}
-    assert judge(run_with({"tuned-base": touching})).tone == "bad"
+    assert judge(run_with({"tuned-base": touching})).tone == "none"
     assert judge(run_with({"tuned-base": {**touching, "low": 0.01}})).tone == "good"
+
+
+def test_below_six_documents_nothing_is_tested() -> None:
+    known = {"mean": 9.0, "low": 8.0, "high": 10.0, "p_value": 0.01, "detectable": 3.0}
+    few, enough = (judge(run_with({"tuned-base": {**known, "examples": n}}, examples=n)) for n in (5, 6))
+    assert (few.tone, enough.tone) == ("none", "good")
+    assert few.detectable == ""
+    assert "too few documents for a test" in few.sentence
+    assert "p =" not in few.sentence
 
 
 def test_a_gain_that_chance_may_have_made_says_why_it_does_not_count() -> None:
     few = {"mean": 9.0, "low": 2.0, "high": 15.0, "p_value": 0.125}
     verdict = judge(run_with({"tuned-base": few}))
-    assert verdict.tone == "bad"
+    assert verdict.tone == "none"
     assert verdict.sentence == (
-        "Not distinguishable from untuned (+9.0 ROUGE-1 [2.0, 15.0], p = 0.12: too few examples)."
+        "Not distinguishable from the untuned model (+9.0 ROUGE-1 [2.0, 15.0], p = 0.12: could be chance)."
     )
 
 
