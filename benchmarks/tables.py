@@ -45,8 +45,9 @@ def scores_table(result: dict[str, Any]) -> str:
     lines += [
         "",
         f"ROUGE in percent, with 95 % intervals. Gain over the untuned model: {gain['mean']:.1f} ROUGE-1 "
-        f"[{gain['low']:.1f}, {gain['high']:.1f}].\n{share} summaries finished before the length limit. "
-        f"{result['device']}, {minutes} min {seconds:02d} s of training at its median step's speed, "
+        f"[{gain['low']:.1f}, {gain['high']:.1f}].
+{share} summaries finished before the length limit. "
+        f"{result['device']}, {minutes} min {seconds:02d} s of training, "
         f"{result['date'][:10]}.",
     ]
     return "\n".join(lines)
@@ -70,7 +71,7 @@ def runs_table(results: dict[str, dict[str, Any]]) -> str:
             f"| {training['examples_scored']:,} {training['split']} | {training['seconds'] / 60:,.1f} min "
             f"| {result['device']} |"
         )
-    note = "\\* All tokens at the speed of the median step; evaluations, pauses and other work on the machine left out."
+    note = "\\* Training steps alone, all at the median speed: evaluations and pauses do not count."
     return "\n".join([*lines, "", note])
 
 

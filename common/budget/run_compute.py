@@ -14,6 +14,7 @@ from common.budget.chinchilla import estimates
 from common.budget.flops import StepCounter
 from common.engine import LoraSpec
 from common.model.architecture import ModelShape
+from common.progress import verbose
 from common.text.amounts import scientific, short
 from common.types import IGNORED_LABEL, EncodedExample
 
@@ -42,13 +43,17 @@ def run_compute(flops_per_epoch: float, epochs: float, parameters: int, tokens: 
 
 
 def run_compute_text(compute: dict[str, Any]) -> str:
-    """Two lines for a terminal."""
+    """One line for a terminal, and with `--verbose` what the compute would buy in pre-training."""
     optimal = compute["optimal"]
     sizes, tokens = [row["params"] for row in optimal], [row["tokens"] for row in optimal]
     ratio = compute["tokens_per_parameter"]
-    return (
+    line = (
         f"compute: {scientific(compute['flops'])} FLOPs on {short(compute['tokens'])} tokens "
-        f"({ratio:.2g} for each of {short(compute['parameters'])} parameters)\n"
-        f"Chinchilla: as much compute would pre-train {short(min(sizes))} to {short(max(sizes))} parameters on "
+        f"({ratio:.2g} for each of {short(compute['parameters'])} parameters)"
+    )
+    if not verbose():
+        return line
+    return (
+        f"{line}\nChinchilla: as much compute would pre-train {short(min(sizes))} to {short(max(sizes))} parameters on "
         f"{short(min(tokens))} to {short(max(tokens))} tokens at best; it says nothing of fine-tuning's own optimum"
     )

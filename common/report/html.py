@@ -33,7 +33,7 @@ from common.run.contents import RunFiles
 from common.run.predictions import PredictionRow
 from common.safe_text import one_line, visible
 from common.text.amounts import decimal, mapping, share, signed
-from common.text.names import metric_label
+from common.text.names import ENGINE_LABELS, WORDS, metric_label
 from common.version import VERSION
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def render_html(content: ReportContent) -> str:
         other_measures=other_measures(run.results),
         without_overlap=overlap_table(run.results),
         stops=stop_table(run),
+        words=WORDS,
         plots={plot.name: _described(plot) for plot in content.plots},
         examples=content.examples,
         faithfulness=content.faithfulness,
@@ -77,13 +78,20 @@ def render_html(content: ReportContent) -> str:
 def subtitle(run: RunFiles) -> str:
     """Model, data, engine and device in one line, as far as they are known."""
     device = run.results.get("device") or run.environment.get("device")
+    engine = run.results.get("engine") or run.environment.get("engine")
     parts = (
         run.results.get("model") or run.setting("model.model"),
         run.results.get("data") or run.setting("data.data"),
-        run.results.get("engine") or run.environment.get("engine"),
-        mapping(device).get("name") or (device if isinstance(device, str) else None),
+        _machine(
+            str(engine) if engine else "", mapping(device).get("name") or (device if isinstance(device, str) else "")
+        ),
     )
     return " · ".join(str(part) for part in parts if part)
+
+
+def _machine(engine: str, device: str) -> str:
+    """`torch on an NVIDIA T4`: the engine by its library's name, for the one of torch runs on CPUs too."""
+    return " on ".join(part for part in (ENGINE_LABELS.get(engine, engine), device) if part)
 
 
 def listed_predictions(rows: tuple[PredictionRow, ...]) -> list[PredictionRow]:

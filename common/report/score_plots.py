@@ -48,16 +48,16 @@ def differences_plot(comparisons: Sequence[Comparison]) -> Plot | None:
     colours = {"better": TUNED, "worse": WARNING, "unclear": NEUTRAL}
     rows = [
         # The oracle is a bound to be below of, not a rival to lose against.
-        (f"− {system_label(c.other)}", NEUTRAL if c.other == "oracle" else colours[c.outcome], c.difference)
+        (system_label(c.other), NEUTRAL if c.other == "oracle" else colours[c.outcome], c.difference)
         for c in comparisons
     ]
     _dots_with_intervals(panel, rows, label=signed)
     panel.axvline(0, color=INK, linewidth=1.2)
-    panel.set_xlabel(f"{metric_label(comparisons[0].metric)} points gained (bars: 95 % interval)")
+    panel.set_xlabel(f"gain in {metric_label(comparisons[0].metric)} points (bars: 95 % interval)")
     return Plot(
         "differences",
         "Gain over each system",
-        "Paired differences on the same documents. A coloured bar is a difference to believe in.",
+        "Measured document by document. A gray bar cannot be told from chance; the ceiling is no rival.",
         figure,
     )
 

@@ -27,6 +27,7 @@ from common.text.amounts import (
 )
 from common.text.names import QUALITY_METRICS, metric_label, system_label
 
+NOTHING = ("", "–", "none", "0")  # facts that say no more than that there is nothing to say
 STOP_REASONS = ("eos", "length", "error")
 STOP_LABELS = {"eos": "finished", "length": "cut at the limit", "error": "failed"}
 # Keys of results.json and environment.json that have tables of their own.
@@ -53,7 +54,7 @@ class Table:
 
 def ordered_systems(names: Sequence[str]) -> list[str]:
     """The fine-tuned model first, then the fixed reference points, then earlier runs."""
-    order = {name: place for place, name in enumerate(("tuned", *REFERENCE_POINTS))}
+    order = {name: place for place, name in enumerate(("tuned", *REFERENCE_POINTS))}  # the oracle last of all
     return sorted(names, key=lambda name: order.get(name, len(order) - 1.5))
 
 
@@ -145,7 +146,7 @@ def key_figures(run: RunFiles, verdict: Verdict) -> list[tuple[str, str, str]]:
         figures.append(("ROUGE-1", decimal(score.mean), score.bounds))
     for item in verdict.comparisons[:2]:
         label = system_label(item.other)
-        figures.append((f"against {label}", signed(item.difference.mean), item.difference.bounds))
+        figures.append((f"gain over {label}", signed(item.difference.mean), item.difference.bounds))
     if examples := finite(run.results.get("examples")):
         figures.append(("test examples", f"{examples:,.0f}", str(run.results.get("split") or "")))
     if run.metrics:
@@ -176,16 +177,17 @@ def training_seconds(run: RunFiles) -> float:
 
 
 def settings_table(run: RunFiles) -> list[tuple[str, str, bool]]:
-    """(dotted path, value, whether it differs from the default) of every setting of the run."""
+    """(flag, value, whether it differs from the default) of every setting; one that has no flag by its dotted path."""
     from common.config import all_settings
 
     defaults = {info.path: info.default for info in all_settings()}
+    flags = {info.path: info.flag for info in all_settings()}
     rows = []
     for group, values in run.config.items():
         named = values.items() if isinstance(values, Mapping) else (("", values),)
         for name, value in named:
             path = f"{group}.{name}" if name else str(group)
-            rows.append((path, quantity(value), path not in defaults or value != defaults[path]))
+            rows.append((flags.get(path, path), quantity(value), path not in defaults or value != defaults[path]))
     return rows
 
 
@@ -211,7 +213,7 @@ def data_facts(run: RunFiles) -> list[tuple[str, str]]:
         for source in (run.environment, run.results):
             words = group.replace("_", " ")
             found = facts_table(mapping(source.get(group)), without=("without_them",))
-            rows += [(f"{words}: {name.replace('_', ' ')}", v) for name, v in found]
+            rows += [(f"{words}: {name.replace('_', ' ')}", v) for name, v in found if v not in NOTHING]
     return rows
 
 
@@ -235,7 +237,7 @@ def repeat_commands(run: RunFiles) -> list[tuple[str, str]]:
             else:
                 flags.append(f"{info.flag} {shlex.quote(str(value))}")
         if flags:
-            commands.append(("The same from the command line", f"sumkit train {' '.join(flags)}"))
+            commands.append(("The same from the command line", f"sumkit train {' '.join(flags)} --run {again}"))
     if run.results:
         evaluate = ["sumkit eval", shlex.quote(str(home)), *_evaluation_flags(run.results)]
         commands.append(("Evaluate again", " ".join(evaluate)))

@@ -18,7 +18,7 @@ from common.report.plot_style import (
 )
 from common.report.tables import STOP_LABELS, STOP_REASONS, stop_counts
 from common.run.contents import RunFiles
-from common.text.amounts import decimal
+from common.text.amounts import decimal, finite, mapping
 from common.text.names import ROUGE_METRICS, metric_label, system_label
 
 MOST_BARS = 25
@@ -77,8 +77,10 @@ def lengths_plot(run: RunFiles) -> Plot | None:
     panel.grid(visible=False, axis="x")
     whole_counts(panel)
     ours, reference = counts[main][0], counts["reference"][0]
-    ratio = ours.mean() / reference.mean() if reference.mean() else 0
-    caption = f"Summaries are {ratio:.2f} times as long as the references on average."
+    ratio = float(np.mean(ours[reference > 0] / reference[reference > 0])) if reference.any() else 0.0
+    stated = mapping(mapping(run.results.get("systems")).get(run.main_system)).get("length_ratio")
+    ratio = finite(stated) or ratio  # the table's figure, where there is one
+    caption = f"Summaries are {decimal(ratio, 2)} times as long as their references on average."
     return Plot("lengths", "Length of summaries", caption, figure)
 
 
@@ -105,5 +107,5 @@ def generation_plot(run: RunFiles) -> Plot | None:
     panel.grid(visible=False)
     panel.set_xlabel("share of summaries, %")
     panel.figure.legend(loc="outside upper left", ncols=3)
-    caption = "A summary should end by itself; one cut at the token limit is unfinished, a failed one counts as zero."
+    caption = "A summary cut at the token limit is unfinished; a failed one counts as zero."
     return Plot("generation", "How generation ended", caption, figure)

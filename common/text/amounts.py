@@ -125,7 +125,7 @@ def duration(seconds: float) -> str:
     """Time as read aloud: `0.42 s`, `38 s`, `12 min 30 s`, `2 h 05 min`, `3 d 04 h`."""
     if seconds < 10:
         return f"{seconds:.2g} s"
-    if seconds < 60:
+    if round(seconds) < 60:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

@@ -8,7 +8,7 @@ SYSTEM_LABELS = {
     "lead1": "Lead-1",
     "lead3": "Lead-3",
     "random": "random sentence",
-    "oracle": "extractive oracle",
+    "oracle": "extractive oracle (ceiling)",
 }
 METRIC_LABELS = {
     "rouge1": "ROUGE-1",
@@ -34,6 +34,20 @@ OTHER_LABELS = {
     "novel_4grams": "novel 4-grams, %",
     "unsupported_claims": "unsupported claims in a summary",
     "with_unsupported": "summaries with unsupported claims, %",
+}
+ENGINE_LABELS = {"cuda": "torch", "mlx": "MLX"}
+# The words that a report uses and not every reader knows.
+WORDS = {
+    "untuned": "the same model before fine-tuning, under the prompt that suits it best",
+    "Lead-1, Lead-3": "the first sentence, or the first three, of the document: free, and hard to beat on news",
+    "extractive oracle": "the sentences of the document that score best, chosen with the reference at hand: a ceiling "
+    "for copying, no rival",
+    "ROUGE": "words shared with the reference, from 0 to 100: single words (1), pairs (2), the longest common sequence "
+    "(L), the same sentence by sentence (Lsum)",
+    "95 % interval": "where the mean would likely lie on another sample of such documents",
+    "detectable": "the smallest true difference that these documents would show in four cases of five",
+    "perplexity": "how many tokens the model wavers between, on average, as it reads the references; lower is better",
+    "nats": "the unit of the loss: one nat more makes each token 2.7 times less likely",
 }
 QUALITY_METRICS = tuple(METRIC_LABELS)
 ROUGE_METRICS = QUALITY_METRICS[:3]

@@ -44,7 +44,7 @@ def fill_and_resume(tmp_path, tiny_config, engine, size, whole, **settings):
             message = str(error)
             assert str(run) in message
             assert "No space left" in message
-            assert re.search(r"\d (kB|MB) are needed", message)
+            assert re.search(r"\d [KM]iB are needed", message)
             assert "free there" in message
             _, problems = find_checkpoint(run / "checkpoints")
             assert not problems, "a checkpoint that is there is whole"
@@ -88,7 +88,7 @@ def test_a_limit_on_file_size_is_named_and_raising_it_lets_the_run_go_on(tmp_pat
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, before[1]))
     try:
-        with pytest.raises(CheckpointError, match=r"step-2.*File too large.*[kM]B are needed.*ulimit -f"):
+        with pytest.raises(CheckpointError, match=r"step-2.*File too large.*[KM]iB are needed.*ulimit -f"):
             train_run(config, run, resume=False, requested_engine=engine)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -90,8 +90,8 @@ def test_key_figures_come_from_results_log_and_environment() -> None:
         ("ROUGE-1", "31.2", "[30.0, 32.0]"),
         ("test examples", "1,460", ""),
         ("training steps", "10", "0.5 epochs"),
-        ("training time", "2.0 s", ""),
-        ("peak memory", "2.0 GiB", ""),
+        ("training time", "2 s", ""),
+        ("peak memory", "2.00 GiB", ""),
         ("trained parameters", "4,884,480", "3.6 % of all"),
     ]
 
@@ -105,17 +105,17 @@ def test_commands_repeat_the_run_with_every_changed_setting_quoted() -> None:
     commands = [line for _, line in repeat_commands(run_with(config=config, results=results))]
     assert commands == [
         "sumkit train --config 'runs/my run/config.yaml' --run 'runs/my run-again'",
-        "sumkit train --data 'my notes/' --no-final-eval",
+        "sumkit train --data 'my notes/' --no-final-eval --run 'runs/my run-again'",
         "sumkit eval 'runs/my run' --data a.jsonl --split dev --limit 50 --multi-reference mean --base-template chat "
         "--bertscore roberta-large --beside 'runs/old one'",
         "sumkit report 'runs/my run'",
     ]
     changed = {path: differs for path, _, differs in settings_table(run_with(config=config))}
     assert changed == {
-        "data.data": True,
-        "data.limit_train": False,
-        "output.final_eval": True,
-        "output.run": True,
+        "--data": True,
+        "--limit-train": False,
+        "--final-eval": True,
+        "--run": True,
     }
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from common.report.content import gather
 from common.report.html import render_html
+from common.text.names import WORDS
 from common.types import Example
 from tests.report.example_runs import corpus, write_evaluation, write_training
 from tests.report.page_reader import Page
@@ -130,6 +131,20 @@ def test_verdict_scores_and_examples_are_those_of_the_run(run_path: Path) -> Non
     assert "sumkit train --data demo --model smollm2-135m --quantize none --steps 90 --learning-rate 0.0005" in text
     for example in corpus():
         assert example.id in text
+
+
+def test_words_are_explained_and_only_claims_without_support_are_marked_unasked(run_path: Path) -> None:
+    html = (run_path / "report.html").read_text(encoding="utf-8")
+    text = Page(html).text.replace("\u2011", "-")
+    for word, meaning in WORDS.items():
+        assert word in text
+        assert meaning in text
+    assert '<input type="checkbox" id="compare">' in html
+    coloured = [line for line in html.splitlines() if ".different {" in line or ".copied {" in line]
+    assert len(coloured) == 3
+    assert all(line.startswith("#compare:checked ~ ") for line in coloured)
+    assert "torch on CPU, 2 threads" in text
+    assert "data.data" not in text
 
 
 def test_the_same_run_gives_the_same_page(run_path: Path) -> None:
