@@ -45,8 +45,7 @@ def scores_table(result: dict[str, Any]) -> str:
     lines += [
         "",
         f"ROUGE in percent, with 95 % intervals. Gain over the untuned model: {gain['mean']:.1f} ROUGE-1 "
-        f"[{gain['low']:.1f}, {gain['high']:.1f}].
-{share} summaries finished before the length limit. "
+        f"[{gain['low']:.1f}, {gain['high']:.1f}].\n{share} summaries finished before the length limit. "
         f"{result['device']}, {minutes} min {seconds:02d} s of training, "
         f"{result['date'][:10]}.",
     ]
