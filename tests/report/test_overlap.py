@@ -25,7 +25,7 @@ def test_scores_are_shown_with_and_without_the_documents_trained_on(tmp_path):
     (warning,) = [text for text in content.verdict.warnings if "training data" in text]
     assert "4 of 40 scored documents" in warning
     assert "without them is 11.2 [10.0, 12.5]" in warning
-    assert warning.endswith("the honest ones: better than untuned by 2.0 ROUGE-1 [1.0, 3.0].")
+    assert warning.endswith("the honest ones: better than the untuned model by 2.0 ROUGE-1 [1.0, 3.0].")
     for page in (render_html(content), render_markdown(content)):
         assert "Without the documents that stand in the training data" in page
         assert page.count("11.2 [10.0, 12.5]") == 3  # the warning and two systems
