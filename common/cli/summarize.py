@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 @click.option("--max-words", type=click.IntRange(min=0), default=0,
               help="Keep at most this many words (0: all); told to the model too if its template can.")  # fmt: skip
 @click.option("--max-new-tokens", type=click.IntRange(min=0), default=0, help="Most tokens (0: the run's own).")
+@click.option("--evidence", is_flag=True,
+              help="Show how far the document supports each sentence, and the passages that it rests on.")  # fmt: skip
+@click.option("--faithful", is_flag=True,
+              help="Write four summaries of each document and give the best supported, without sentences that the "
+                   "document does not support; about four times as slow.")  # fmt: skip
 @click.option("--style", "--template", "style", metavar="TEMPLATE", default=None,
               help="Prompt template in place of the run's own: a name (see sumkit prompts) or YAML file.")  # fmt: skip
 @click.option("--quantize", type=click.Choice(["4bit", "8bit", "none"]), default="4bit", show_default=True,
@@ -53,6 +58,8 @@ def command(
     sentences: int,
     max_words: int,
     max_new_tokens: int,
+    evidence: bool,
+    faithful: bool,
     style: str | None,
     quantize: Any,
     engine: str,
@@ -68,10 +75,12 @@ def command(
     Examples:
       sumkit summarize --run runs/notes report.pdf
       sumkit summarize --run runs/notes letters/ --csv > summaries.csv
+      sumkit summarize --run runs/notes --faithful --evidence report.pdf
       cat mail.txt | sumkit summarize --run runs/notes -
       sumkit summarize --run runs/a --run runs/b --run runs/c --ensemble vote report.pdf
       sumkit summarize --model smollm2-135m report.pdf
     """
+    from common.summarize.faithful import SAMPLES
     from common.summarize.summarize_files import summarize_files
     from common.summarize.summary import DEFAULT_LONG, SummaryOptions
 
@@ -84,7 +93,11 @@ def command(
     asked: list[Format] = [form for form, wanted in forms.items() if wanted]
     if len(asked) > 1:
         raise click.UsageError(f"--{asked[0]} and --{asked[1]} exclude each other")
-    options = SummaryOptions(method or DEFAULT_LONG, sentences, max_words, max_new_tokens)
+    if ensemble == "vote" and (evidence or faithful):
+        raise click.UsageError("--evidence and --faithful are for one model; leave out --ensemble vote")
+    options = SummaryOptions(
+        method or DEFAULT_LONG, sentences, max_words, max_new_tokens, evidence=evidence, faithful=SAMPLES * faithful
+    )
 
     def load() -> Summarizer | VotingSummarizer:
         return load_model(runs, model, ensemble, engine, style, quantize)

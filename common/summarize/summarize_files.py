@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from common.data.cleaning import clean_text
 from common.documents.find import STDIN, find_documents
 from common.documents.read import Document, document_from_bytes, read_document
 from common.errors import DataError
@@ -49,7 +50,7 @@ def summarize_files(
         raise DataError(f"no document in {', '.join(arguments)}; give files, or a folder that holds some")
     terminal = sys.stdout.isatty()
     word_by_word = form == "text" and (terminal or len(found.paths) == 1)
-    writer = SummaryWriter(form, write, len(found.paths), terminal)
+    writer = SummaryWriter(form, write, len(found.paths), terminal, options.evidence)
     failures: dict[str, str] = {}
     groups = _groups(found.paths, failures, 1 if word_by_word else TOGETHER)
     summarizer = None
@@ -119,12 +120,18 @@ def _summarize_group(
         advance()
         while following in waiting:
             name, done = group[following].name, waiting.pop(following)
-            writer.add(name, done)
+            writer.add(name, done, clean_text(group[following].text))
             following += 1
             if done.stop_reason == "error":
                 failures[name] = f"{name}: {done.error}"
             elif done.error:
                 note(f"{name}: {done.error}")
+            if done.from_document:
+                note(
+                    f"{name}: no sentence of {len(done.candidates)} summaries was supported; this is the document's own"
+                )
+            elif done.dropped:
+                note(f"{name}: {len(done.dropped)} unsupported sentences left out")
             if done.unread_tokens and options.long == "two-stage":
                 kept = f"summarized from its {len(done.parts)} key sentences, {done.unread_tokens} tokens left out"
                 note(f"{name}: {kept} (--long map-reduce takes all of it, in parts)")

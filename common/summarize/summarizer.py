@@ -17,6 +17,7 @@ from common.engine import Engine, GenerationSpec, choose_engine, load_engine
 from common.errors import DataError
 from common.files import sha256_file
 from common.settings import RunConfig
+from common.summarize.faithful import BY_DEFAULT, Supporting, calibrated
 from common.summarize.summary import Summary, SummaryOptions
 from common.summarize.summary_job import OnDone, OnText, SummaryJob
 
@@ -30,8 +31,9 @@ Origin = tuple[tuple[str, Any], ...]  # arguments of `Summarizer.load` that give
 class Summarizer:
     """One model with its prompt. Build with `Summarizer.load`.
 
-    name     what it is called in output: the run, or the model with `(zero-shot)`
-    adapted  False summarizes with the adapter switched off
+    name         what it is called in output: the run, or the model with `(zero-shot)`
+    adapted      False summarizes with the adapter switched off
+    supporting   what checks summaries where evidence or faithfulness is asked for
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class Summarizer:
         spec: GenerationSpec,
         adapted: bool = True,
         origin: Origin | None = None,
+        supporting: Supporting = BY_DEFAULT,
     ) -> None:
         self.name = name
         self.engine = engine
         self.prompt_format = prompt_format
         self.spec = spec
         self.adapted = adapted
+        self.supporting = supporting
         self._origin = origin
 
     @classmethod
@@ -89,7 +93,8 @@ class Summarizer:
 
         form = loaded.format_for(template) if template else loaded.prompt_format
         name = loaded.run.path.name or str(loaded.run.path.resolve())
-        return cls(name, loaded.engine, form, generation_spec(loaded.config, form.eos_ids), origin=origin)
+        spec = generation_spec(loaded.config, form.eos_ids)
+        return cls(name, loaded.engine, form, spec, origin=origin, supporting=calibrated(loaded.run))
 
     @classmethod
     def _zero_shot(cls, model: str, engine: str, template: str | None, quantize: Quantize) -> Summarizer:
@@ -141,7 +146,7 @@ class Summarizer:
         summary with stop reason `error`, as does one that cannot be generated; the others go on.
         """
         form = self.prompt_format.with_max_words(options.max_words or self.prompt_format.max_words)
-        job = SummaryJob(self.engine, form, self.spec, texts, options, on_text, on_done, keep_going)
+        job = SummaryJob(self.engine, form, self.spec, texts, options, on_text, on_done, keep_going, self.supporting)
         self.engine.enable_adapter(self.adapted)
         try:
             return job.run()
@@ -166,7 +171,7 @@ class Summarizer:
         """The same engine with its adapter switched off, under another template."""
         form = format_for(template) if template else self.prompt_format
         spec = dataclasses.replace(self.spec, eos_ids=form.eos_ids)
-        return Summarizer(f"{self.name} (untuned)", self.engine, form, spec, adapted=False)
+        return Summarizer(f"{self.name} (untuned)", self.engine, form, spec, adapted=False, supporting=self.supporting)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as what to load: `datasets` hashes its functions and sends them to other processes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from common.check.support import SentenceSupport
 from common.errors import ConfigError
 from common.metrics.sentences import sentence_spans
 from common.summarize.long_documents import METHODS, LongMethod
@@ -23,6 +24,9 @@ class Summary:
     unread_tokens  tokens of the document that no prompt held
     parts          for a long document: the summaries of its parts, or the key sentences kept
     candidates     for an ensemble's vote: what each model wrote
+    sentences      where evidence was asked for: support and passages of each sentence
+    dropped        where faithfulness was: sentences left out, because the document does not support them
+    from_document  no sentence was supported, so that the text is the document's own key sentence
     error          what went wrong, empty where nothing did
     """
 
@@ -33,7 +37,15 @@ class Summary:
     unread_tokens: int = 0
     parts: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
+    sentences: tuple[SentenceSupport, ...] = ()
+    dropped: tuple[str, ...] = ()
+    from_document: bool = False
     error: str = ""
+
+    @property
+    def support(self) -> float | None:
+        """That of its least supported sentence, in [0, 1]; None where it was not checked, or is empty."""
+        return min((sentence.support for sentence in self.sentences), default=None)
 
     def __str__(self) -> str:
         return self.text
@@ -47,6 +59,8 @@ class SummaryOptions:
     sentences    keep at most this many sentences
     max_words    keep at most this many words; also told to the model where its template has {max_words}
     temperature  0 is greedy
+    evidence     check each sentence, and give the passages that it rests on
+    faithful     of so many summaries the best supported one, without its unsupported sentences (0: off)
     """
 
     long: LongMethod = DEFAULT_LONG
@@ -56,11 +70,13 @@ class SummaryOptions:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    evidence: bool = False
+    faithful: int = 0
 
     def __post_init__(self) -> None:
         if self.long not in METHODS:
             raise ConfigError(f"long is {self.long!r}; choose from {', '.join(METHODS)}")
-        for name in ("sentences", "max_words", "max_new_tokens", "seed"):
+        for name in ("sentences", "max_words", "max_new_tokens", "seed", "faithful"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 0:
                 raise ConfigError(f"{name} is {value!r}; give a whole number of 0 or more")

@@ -12,6 +12,7 @@ from common.data.cleaning import clean_text
 from common.data.prompts import PromptFormat
 from common.engine import Engine, GenerationSpec
 from common.progress import Progress
+from common.summarize.faithful import BY_DEFAULT, TEMPERATURE, TOP_P, Supporting, check_one, most_supported
 from common.summarize.long_documents import Fitted, fit_documents
 from common.summarize.summary import Summary, SummaryOptions, shorten
 from common.summarize.text_stream import TextStream
@@ -34,6 +35,7 @@ class SummaryJob:
         on_text: OnText | None = None,
         on_done: OnDone | None = None,
         keep_going: Callable[[], None] | None = None,
+        supporting: Supporting = BY_DEFAULT,
     ) -> None:
         self._engine = engine
         self._form = form
@@ -50,6 +52,7 @@ class SummaryJob:
         self._on_text = on_text
         self._on_done = on_done
         self._keep_going = keep_going
+        self._supporting = supporting
         self._prompt_tokens = [0] * len(texts)  # spent on the parts of long documents, by position
         self._tokens = [0] * len(texts)
         self._results: dict[int, Summary] = {}
@@ -66,19 +69,54 @@ class SummaryJob:
 
         def on_token(place: int, token: int) -> None:
             self._check()
-            # A word limit may take back a whole sentence, so that such a summary is shown when it is complete.
-            if self._on_text is not None and not self._options.max_words:
+            # A word limit or a check may take back a whole sentence: such a summary is shown when it is complete.
+            if self._on_text is not None and not (self._options.max_words or self._options.faithful):
                 self._show(indices[place], streams[place].push(token))
 
         def on_done(place: int, generation: Generation) -> None:
-            summary = self._summary(indices[place], fitted[place], generation, prompts[place].cut_tokens)
+            index = indices[place]
+            summary = self._summary(index, fitted[place], generation, prompts[place].cut_tokens)
+            if self._options.faithful:
+                summary = self._most_supported(index, summary, drawn[place :: len(prompts)])
+            elif self._options.evidence:
+                checked = check_one(self._texts[index], summary.text, self._supporting)
+                summary = dataclasses.replace(summary, sentences=checked.sentences)
             self._show(indices[place], streams[place].finish(summary.text))
             self._finish(indices[place], summary)
 
         for index, prompt in zip(indices, prompts, strict=True):
             self._prompt_tokens[index] += len(prompt.tokens)
-        self._engine.generate([prompt.tokens for prompt in prompts], self._spec, on_done, on_token)
+        given = [prompt.tokens for prompt in prompts]
+        drawn = self._draw(given)
+        self._engine.generate(given, self._spec, on_done, on_token)
         return [self._results[index] for index in range(len(self._texts))]
+
+    def _draw(self, prompts: list[tuple[int, ...]]) -> list[Generation]:
+        """Further summaries of each prompt where the best supported one is to be given: prompt p's at p, p + n, …"""
+        count = self._options.faithful - 1
+        if count < 1:
+            return []
+        spec = dataclasses.replace(self._spec, temperature=TEMPERATURE, top_p=TOP_P, beams=1)
+        return self._engine.generate(prompts * count, spec, None, lambda place, token: self._check())
+
+    def _most_supported(self, index: int, summary: Summary, drawn: Sequence[Generation]) -> Summary:
+        if not any((summary.text, *(generation.tokens for generation in drawn))):
+            return summary  # nothing was generated: the reason is told
+        options = self._options
+        others = [self._form.tokenizer.decode(generation.tokens) for generation in drawn]
+        candidates = [summary.text, *(shorten(text, options.sentences, options.max_words) for text in others)]
+        chosen = most_supported(self._texts[index], candidates, self._supporting)
+        stops = [summary.stop_reason, *(generation.stop_reason for generation in drawn)]
+        return dataclasses.replace(
+            summary,
+            text=chosen.text,
+            stop_reason=stops[chosen.place],
+            tokens=summary.tokens + sum(len(generation.tokens) for generation in drawn),
+            candidates=tuple(candidates),
+            sentences=chosen.checked.sentences,
+            dropped=chosen.dropped,
+            from_document=chosen.from_document,
+        )
 
     def _fit(self, indices: list[int]) -> list[Fitted]:
         """The texts as they go into their prompts; parts of long ones are summarized on the way."""
