@@ -23,7 +23,8 @@ PLANTED = "planted errors"
 EACH = 60  # of each kind: an interval of about 6 points at 60 % found
 MOST_TRUE = 200
 _RESAMPLES = 500
-_TELLS = 0.55  # lower bound of the balanced accuracy from which a checker is said to tell anything
+_TELLS = 0.65  # lower bound of the balanced accuracy from which a checker's figures count as findings
+_FOUND = 0.5  # of the planted errors of at least half of the kinds
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,12 @@ class Calibration:
 
     @property
     def tells(self) -> bool:
-        """Whether the checker is better than chance here beyond doubt; if not, its figures are no findings."""
-        return self.balanced_accuracy.low >= _TELLS
+        """Whether the checker finds most errors of most kinds here; if not, its figures are no findings.
+
+        The demo corpus shows why better than chance is not enough: `built-in` reaches 61 % there, finds no wrong
+        relation at all, and calls 38 of 40 summaries supported of which nearly all are false.
+        """
+        return self.balanced_accuracy.low >= _TELLS and float(np.median(list(self.found.values()))) >= _FOUND
 
     def as_dict(self) -> dict[str, Any]:
         """The `checker` entry of results."""

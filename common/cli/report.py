@@ -46,13 +46,20 @@ def command(run: Path, markdown: bool, open_page: bool, as_json: bool) -> None:
         document = {
             "report": str(written[0]),
             "files": [str(path) for path in written],
-            "verdict": {"tone": verdict.tone, "headline": verdict.headline, "sentence": verdict.sentence},
+            "verdict": {
+                "tone": verdict.tone,
+                "headline": verdict.headline,
+                "sentence": verdict.sentence,
+                "support": verdict.support,
+            },
             "warnings": list(verdict.warnings),
             "missing": list(content.run.notes),
         }
         click.echo(json.dumps(document, ensure_ascii=False))
     else:
         click.echo(one_line(f"{verdict.headline}. {verdict.sentence}"))
+        if verdict.support:
+            click.echo(one_line(verdict.support))
         for warning in verdict.warnings:
             click.echo(f"  note: {one_line(warning)}")
         for said in content.run.notes:

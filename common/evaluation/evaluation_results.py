@@ -24,6 +24,7 @@ from common.files import write_json, write_text
 from common.metrics.bootstrap import bootstrap_intervals, paired_difference
 from common.metrics.external import ExternalScore, external_difference
 from common.metrics.faithfulness import unsupported_claims
+from common.report.support import read_support
 from common.report.verdict import read_comparisons
 from common.run.directory import RunDirectory
 from common.safe_text import one_line, visible
@@ -226,7 +227,8 @@ def score_table(results: dict[str, Any]) -> str:
             f"{_called(name)}: {reasons['eos']} of {total} summaries finished, {reasons['length']} cut at the length "
             f"limit, {reasons['error']} failed, {systems[name]['empty']} empty"
         )
-    return "\n".join(lines)
+    support = read_support(results, main).sentence
+    return "\n".join([*lines, visible(support)] if support else lines)
 
 
 def _called(name: str) -> str:

@@ -36,6 +36,7 @@ def render_markdown(content: ReportContent) -> str:
         markdown_text(subtitle(run)),
         f"**{markdown_text(verdict.headline)}**",
         markdown_text(verdict.sentence),
+        markdown_text(verdict.support),
         markdown_text(verdict.detectable),
         _bullets(verdict.warnings),
         _table(Table(("key figure", "value", ""), tuple(key_figures(run, verdict)))),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from common.metrics.bootstrap import Outcome, outcome
+from common.report.support import Support, read_support
 from common.run.contents import RunFiles
 from common.text.amounts import Interval, decimal, finite, mapping, read_interval, share, signed
 from common.text.names import metric_label, system_label
@@ -77,13 +78,17 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A headline, one sentence with every comparison, and what else a reader has to know before believing it."""
+    """A headline, one sentence with every comparison, and what else a reader has to know before believing it.
+
+    support   how many summaries their documents support, or why nobody knows; empty where they were not checked
+    """
 
     tone: Tone
     headline: str
     sentence: str
     warnings: tuple[str, ...]
     comparisons: tuple[Comparison, ...]
+    support: str = ""
 
     @property
     def mark(self) -> str:
@@ -109,9 +114,12 @@ def judge(run: RunFiles) -> Verdict:
     if not mapping(run.results.get("systems")):
         return Verdict("none", "Not evaluated yet", _unevaluated(run), warnings, ())
     tone, headline = _headline(comparisons) if run.main_system == "tuned" else ("none", "The untuned model's scores")
+    support = read_support(run.results, run.main_system)
+    tone, headline = _with_support(tone, headline, support)
     spoken = [item.sentence for item in comparisons if item.other != "oracle"]
     sentence = "; ".join(spoken)
-    return Verdict(tone, headline, sentence[:1].upper() + sentence[1:] + "." * bool(sentence), warnings, comparisons)
+    sentence = sentence[:1].upper() + sentence[1:] + "." * bool(sentence)
+    return Verdict(tone, headline, sentence, warnings, comparisons, support.sentence)
 
 
 def read_comparisons(results: Mapping[str, Any], system: str = "tuned", metric: str = "rouge1") -> list[Comparison]:
@@ -157,6 +165,22 @@ def _headline(comparisons: Sequence[Comparison]) -> tuple[Tone, str]:
     if not copying:
         return "good", f"Higher {score} than the untuned model"
     return "mixed", f"Higher {score} than the untuned model, but not than {missed}"
+
+
+def _with_support(tone: Tone, headline: str, support: Support) -> tuple[Tone, str]:
+    """Higher scores alone are no success: the summaries have to be supported too, by a checker that tells."""
+    share = f"{decimal(support.share.mean, 0)} %" if support.share else ""
+    if tone == "good" and support.holds:
+        return tone, f"{headline}, and {share} of the summaries are supported by their documents"
+    if tone not in ("good", "mixed"):
+        return tone, headline
+    if not support.tells:
+        return "mixed", f"{headline}. Whether the summaries are true is not known"
+    if support.worse:
+        return "bad", f"{headline}, but fewer summaries are supported by their documents ({share})"
+    if not support.holds:
+        return "mixed", f"{headline}, but only {share} of the summaries are supported by their documents"
+    return tone, headline
 
 
 def _unevaluated(run: RunFiles) -> str:

@@ -33,7 +33,9 @@ def content(path: Path) -> ReportContent:
 def test_it_prints_the_verdict_and_where_the_page_is(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(command, [str(path), "--markdown"]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("Higher ROUGE-1 than the untuned model, Lead-1 and Lead-3. Better than the untuned model")
+    assert printed.startswith(
+        "Higher ROUGE-1 than the untuned model, Lead-1 and Lead-3. Whether the summaries are true is not known. Better "
+    )
     assert f"report: {path / 'report.html'}" in printed
     assert f"report: {path / 'report.md'}" in printed
     for name in ("report.html", "report.md", "sample_predictions.txt", "plots/loss.png", "plots/scores.png"):

@@ -13,6 +13,13 @@ from common.run.predictions import PredictionRow
 
 BETTER = {"mean": 8.1, "low": 6.9, "high": 9.4}
 WORSE = {"mean": -3.0, "low": -4.5, "high": -1.5}
+SUPPORTED = {"mean": 91.0, "low": 86.0, "high": 95.0}
+CHECKER = {
+    "name": "built-in",
+    "balanced_accuracy": {"mean": 0.81, "low": 0.77, "high": 0.85},
+    "measured_on": "planted errors",
+    "found": {"entity": 0.9, "relation": 0.6},
+}
 UNCLEAR = {"mean": 0.4, "low": -0.8, "high": 1.6, "detectable": 1.9}
 
 
@@ -24,11 +31,20 @@ def run_with(
     examples: int = 200,
     state: dict[str, Any] | None = None,
     systems: tuple[str, ...] = ("tuned", "base"),
+    supported: dict[str, float] | None = SUPPORTED,
+    against_base: dict[str, float] = UNCLEAR,
+    tells: bool = True,
 ) -> RunFiles:
     results = {
         "examples": examples,
-        "systems": {name: {"rouge1": {"mean": 30.0}} for name in systems},
-        "differences": {name: {"rouge1": value} for name, value in differences.items()},
+        "systems": {
+            name: {"rouge1": {"mean": 30.0}, **({"supported": supported} if supported else {})} for name in systems
+        },
+        "checker": {**CHECKER, "tells": tells} if supported else {},
+        "differences": {
+            name: {"rouge1": value, "supported": against_base if name == "tuned-base" else UNCLEAR}
+            for name, value in differences.items()
+        },
         "stop_reasons": stops or {},
     }
     return RunFiles(Path("runs/x"), {"a": 1}, {}, metrics, predictions, {}, results, state or {})
@@ -37,7 +53,10 @@ def run_with(
 def test_a_gain_over_everything_is_said_with_its_intervals() -> None:
     verdict = judge(run_with({"tuned-lead3": BETTER, "tuned-base": BETTER, "tuned-lead1": BETTER}))
     assert verdict.tone == "good"
-    assert verdict.headline == "Higher ROUGE-1 than the untuned model, Lead-1 and Lead-3"
+    assert verdict.headline == (
+        "Higher ROUGE-1 than the untuned model, Lead-1 and Lead-3, and 91 % of the summaries are supported by their "
+        "documents"
+    )
     assert verdict.sentence == (
         "Better than the untuned model by 8.1 ROUGE-1 [6.9, 9.4]; better than Lead-3 by 8.1 ROUGE-1 [6.9, 9.4]; "
         "better than Lead-1 by 8.1 ROUGE-1 [6.9, 9.4]."
@@ -143,3 +162,39 @@ def test_few_examples_overfitting_and_unfinished_training_are_warned_of() -> Non
     assert "the adapter of the best step is the one kept" in said
     assert "Training has not finished" in warnings_of(metrics=rising)
     assert "Training has not finished" not in said
+
+
+GAIN = {"tuned-lead3": BETTER, "tuned-base": BETTER, "tuned-lead1": BETTER}
+
+
+def test_a_gain_is_no_success_where_the_checker_cannot_tell() -> None:
+    verdict = judge(run_with(GAIN, tells=False))
+    assert verdict.tone == "mixed"
+    assert verdict.headline.endswith("Lead-3. Whether the summaries are true is not known")
+    assert "91" not in verdict.support
+    assert "81 % [77, 85] on planted errors (50 % is chance)" in verdict.support
+    assert "90 % of wrong names, 60 % of wrong relations" in verdict.support
+
+
+def test_a_gain_is_no_success_where_nothing_was_checked() -> None:
+    verdict = judge(run_with(GAIN, supported=None))
+    assert (verdict.tone, verdict.support) == ("mixed", "")
+    assert "not known" in verdict.headline
+
+
+def test_a_gain_is_no_success_where_few_summaries_are_supported() -> None:
+    verdict = judge(run_with(GAIN, supported={"mean": 60.0, "low": 50.0, "high": 70.0}))
+    assert verdict.tone == "mixed"
+    assert verdict.headline.endswith("but only 60 % of the summaries are supported by their documents")
+
+
+def test_a_gain_that_costs_support_is_bad() -> None:
+    verdict = judge(run_with(GAIN, against_base=WORSE))
+    assert verdict.tone == "bad"
+    assert "fewer summaries are supported" in verdict.headline
+
+
+def test_a_finding_names_every_system_and_the_checkers_worth() -> None:
+    verdict = judge(run_with(GAIN))
+    assert verdict.support.startswith("Supported by their documents: fine-tuned 91.0 [86.0, 95.0] %; untuned 91.0")
+    assert "The checker built-in has a balanced accuracy of 81 % [77, 85]" in verdict.support
