@@ -47,6 +47,18 @@ def remount(place: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", str(place)], check=True, capture_output=True)
 
 
+def cover_read_only(place: Path) -> None:
+    """Turn the disk at `place` read-only for all that is opened from now on, also while a file is open for writing
+    there (a lock, say) and a remount is refused. `uncover` ends it.
+    """
+    subprocess.run(["mount", "--bind", str(place), str(place)], check=True, capture_output=True)
+    remount(place, "bind,ro")
+
+
+def uncover(place: Path) -> None:
+    subprocess.run(["umount", str(place)], check=True, capture_output=True)
+
+
 @pytest.fixture
 def at_step(monkeypatch):
     """Have something happen right after the metrics of a step were written."""

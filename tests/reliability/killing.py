@@ -108,6 +108,7 @@ def announce_phases(shared: mmap.mmap) -> None:
     import common.journey
     import common.report.write
     import common.train.loop
+    import common.train.task
     import common.train.training
 
     def wrap(owner: Any, name: str, phase: str) -> None:
@@ -122,7 +123,7 @@ def announce_phases(shared: mmap.mmap) -> None:
 
         setattr(owner, name, announced)
 
-    wrap(common.train.training, "prepare", "data")
+    wrap(common.train.task, "prepare", "data")
     wrap(common.train.training, "load_engine", "engine")
     wrap(common.train.loop.TrainingLoop, "_step", "step")
     wrap(common.train.loop.TrainingLoop, "_evaluate", "dev evaluation")

@@ -16,7 +16,7 @@ from common.order import Order
 from common.run.checkpoint import find_checkpoint
 from common.train.training import train_run
 from tests.journey.conftest import ENGINES
-from tests.reliability.conftest import assert_same_run, mounted_disk, remount
+from tests.reliability.conftest import assert_same_run, cover_read_only, mounted_disk, remount, uncover
 
 ROOMY = 64 << 20
 
@@ -102,10 +102,10 @@ def test_a_drive_that_turns_read_only_is_named_and_the_run_goes_on_later(tmp_pat
     train_run(tiny_config(whole, **settings), whole, resume=False, requested_engine="cuda")
     with mounted_disk(tmp_path / "disk", ROOMY) as disk:
         run = disk / "run"
-        at_step(3, lambda: remount(disk, "ro"))
+        at_step(3, lambda: cover_read_only(disk))
         with pytest.raises(CheckpointError, match=r"checkpoints/step-4: cannot be written \(Read-only.*writable"):
             train_run(tiny_config(run, **settings), run, resume=False, requested_engine="cuda")
-        remount(disk, "rw")
+        uncover(disk)
         at_step(0, lambda: None)
         train_run(tiny_config(run, **settings), run, resume=True, requested_engine="cuda")
         assert_same_run(whole, run)
