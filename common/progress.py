@@ -6,6 +6,7 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -59,16 +60,20 @@ def settle_libraries() -> None:
 class Progress:
     """Counts `total` units of work under a label; use as a context manager.
 
-    `at_once` units are worked on together: those on their way count as half done in the time that is left.
+    `at_once` units are worked on together: those on their way count as half done in the time that is left. `clock`
+    gives seconds.
     """
 
-    def __init__(self, total: int, label: str, start: int = 0, at_once: int = 1) -> None:
+    def __init__(
+        self, total: int, label: str, start: int = 0, at_once: int = 1, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.total = total
         self._at_once = at_once
         self.label = label
         self.done = start
         self._start = start
-        self._began = self._said = time.monotonic()
+        self._clock = clock
+        self._began = self._said = clock()
         self._bar: Any = None
 
     def __enter__(self) -> Progress:
@@ -83,11 +88,11 @@ class Progress:
     def advance(self, count: int = 1, **values: float) -> None:
         """Report `count` more units, with figures to show beside them."""
         self.done += count
+        now = self._clock()
         if self._bar is not None:
-            self._bar.set_postfix_str(self._rest(time.monotonic(), values).removeprefix(", "), refresh=False)
+            self._bar.set_postfix_str(self._rest(now, values).removeprefix(", "), refresh=False)
             self._bar.update(count)
             return
-        now = time.monotonic()
         pause = 0.0 if verbose() else LINE_EVERY_SECONDS
         if quiet() or (now - self._said < pause and self.done < self.total):
             return

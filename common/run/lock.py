@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import platform
 import re
@@ -16,6 +17,7 @@ import subprocess
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -38,11 +40,16 @@ SILENT_SECONDS = 120.0  # four missed heartbeats: what a network drive may delay
 class RunLock:
     """Holds the lock while used as a context manager. Raises CheckpointError while another process holds it.
 
-    `beat_seconds` and `silent_seconds` are the heartbeat's pace and how long another machine's has to be silent.
+    `beat_seconds` and `silent_seconds` are the heartbeat's pace and how long another machine's has to be silent;
+    `pause` waits for so many seconds.
     """
 
     def __init__(
-        self, run: RunDirectory, beat_seconds: float = BEAT_SECONDS, silent_seconds: float = SILENT_SECONDS
+        self,
+        run: RunDirectory,
+        beat_seconds: float = BEAT_SECONDS,
+        silent_seconds: float = SILENT_SECONDS,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         from filelock import FileLock
 
@@ -50,6 +57,7 @@ class RunLock:
         self._lock = FileLock(self._path, timeout=0, thread_local=False, fallback_to_soft=False)
         self._beat_seconds = beat_seconds
         self._silent_seconds = silent_seconds
+        self._pause = pause
         self._identity = _own_identity()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -121,9 +129,9 @@ class RunLock:
         """
         host, patience = holder.get("host"), self._silent_seconds
         note(f"{self._path} is from {host}; watching for {patience:.0f} s whether that run is alive")
-        watched_until = time.monotonic() + patience
-        while time.monotonic() < watched_until:
-            time.sleep(min(1.0, patience / 20))
+        looks = math.ceil(max(patience, 20.0))
+        for _ in range(looks):
+            self._pause(patience / looks)
             if not self._path.exists():
                 return
             now = _read(self._path) or holder

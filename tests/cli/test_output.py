@@ -5,16 +5,18 @@ import pty
 import subprocess
 import sys
 import termios
-import time
 from pathlib import Path
 
 import pytest
 
+from common.progress import Progress
+
+MOST_MODULES = 250  # 124 are loaded with Python 3.11; numpy alone brings as many again
 SUMKIT = [sys.executable, "-c", "from common.cli.main import main; main()"]
 COUNT = (
     "from common.progress import Progress, detail, note, settle_libraries\n"
     "settle_libraries(); note('a note'); detail('a detail')\n"
-    "with Progress(3, 'steps') as progress:\n"
+    "with Progress(3, 'steps', clock=lambda: 0.0) as progress:\n"
     "    for value in range(3): progress.advance(1, loss=value)\n"
 )
 
@@ -64,20 +66,21 @@ def test_a_bar_becomes_plain_lines_where_stderr_is_no_terminal():
 @pytest.mark.parametrize(("at_once", "left"), [(1, "1 min 30 s left"), (8, "10 s left")])
 def test_what_is_worked_on_together_counts_as_half_done_in_the_time_left(monkeypatch, capsys, at_once, left):
     """Of 10 texts that run 8 at once, one is done after 10 s: (10 - 1 - 4) of (1 + 4) done in 10 s are 10 s."""
-    from common import progress
-
     now = iter([0.0, 10.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
     monkeypatch.setenv("SUMKIT_VERBOSE", "1")
-    with progress.Progress(10, "texts", at_once=at_once) as texts:
+    with Progress(10, "texts", at_once=at_once, clock=lambda: next(now)) as texts:
         texts.advance()
     assert capsys.readouterr().err == f"texts: 1/10, {left}\n"
 
 
 def test_a_bar_shows_the_same_time_left_as_a_line():
-    slow = "import time; from common.progress import Progress\nwith Progress(100, 'texts', at_once=100) as texts:\n"
-    slow += "    for _ in range(3): time.sleep(1.2); texts.advance(1, loss=2)\n"
-    shown = on_terminal(sys.executable, "-c", slow)
+    slow = (
+        "from common.progress import Progress\n"
+        "now = iter([0.0, 1.2, 2.4, 3.6])\n"
+        "with Progress(100, 'texts', at_once=100, clock=lambda: next(now)) as texts:\n"
+        "    for _ in range(3): texts.advance(1, loss=2)\n"
+    )
+    shown = on_terminal(sys.executable, "-c", slow, TQDM_MININTERVAL="0")  # tqdm's own clock leaves none out
     assert "loss 2, 1 s left" in shown
     assert "loss 2, 3 s left" in shown
 
@@ -144,22 +147,19 @@ def test_completion_offers_commands_flags_and_names(typed, offered, not_offered)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["budget", "--flops", "1e18"]])
-def test_help_and_budget_start_fast_and_load_no_heavy_library(arguments):
-    def seconds() -> float:
-        began = time.perf_counter()
-        assert call(*arguments).returncode == 0
-        return time.perf_counter() - began
-
-    assert min(seconds() for _ in range(5)) < 0.3
+def test_help_and_budget_start_fast_since_they_load_little(arguments):
     program = (
         f"import sys; sys.argv = ['sumkit', *{arguments!r}]\n"
         "from common.cli.main import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "print({m.split('.')[0] for m in sys.modules} & {'torch', 'mlx', 'transformers', 'numpy', 'pydantic'})"
+        "print({m.split('.')[0] for m in sys.modules} & {'torch', 'mlx', 'transformers', 'numpy', 'pydantic'})\n"
+        "print(len(sys.modules))"
     )
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert answer.stdout.endswith("set()\n")
+    *_, heavy, modules = answer.stdout.splitlines()
+    assert heavy == "set()"
+    assert int(modules) < MOST_MODULES
 
 
 def test_the_version_is_written_in_one_place_only():

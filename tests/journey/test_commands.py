@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from safetensors.numpy import load_file
 
 from common.files import sha256_text
 from tests.journey.conftest import ENGINES
+from tests.waiting import PATIENCE, wait_until
 
 
 def command(engine: str, *arguments: object) -> list[str]:
@@ -65,12 +65,10 @@ def test_a_signal_saves_says_how_to_resume_and_the_resumed_run_finishes(
     run = tmp_path / "run"
     arguments = [*flags(tiny_model, tiny_data, run), "--steps", "4000", "--no-final-eval"]
     process = subprocess.Popen(command(engine, *arguments), stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not (run / "metrics.jsonl").is_file() and time.monotonic() < deadline:
-        assert process.poll() is None
-        time.sleep(0.05)
+    wait_until(lambda: (run / "metrics.jsonl").is_file() or process.poll() is not None)
+    assert process.poll() is None
     os.kill(process.pid, number)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == status, err
     assert f"sumkit train --run {run} --resume" in err
     stopped_at = max(int(path.name.split("-")[1]) for path in (run / "checkpoints").iterdir())
@@ -89,13 +87,11 @@ def test_parent_and_child_die_together_however_either_is_killed(tmp_path, tiny_m
     run = tmp_path / "run"
     arguments = [*flags(tiny_model, tiny_data, run), "--steps", "4000", "--no-final-eval"]
     process = subprocess.Popen(command("mlx", *arguments), stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (run / "metrics.jsonl").is_file() and time.monotonic() < deadline:
-        assert process.poll() is None
-        time.sleep(0.05)
+    wait_until(lambda: (run / "metrics.jsonl").is_file() or process.poll() is not None)
+    assert process.poll() is None
     (child,) = psutil.Process(process.pid).children()
     (process if victim == "parent" else child).kill()
-    process.wait(timeout=30)
-    psutil.wait_procs([child], timeout=30)
+    process.wait(PATIENCE)
+    psutil.wait_procs([child], timeout=PATIENCE)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
     assert process.returncode == (-signal.SIGKILL if victim == "parent" else 128 + signal.SIGKILL)

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
@@ -14,30 +13,31 @@ import pytest
 from common.errors import CheckpointError
 from common.run.directory import RunDirectory
 from common.run.lock import NAME, RunLock, machine_id, platform_uuid
+from tests.waiting import wait_until
 
 HOLD = """
-import sys, time
+import signal, sys
 from pathlib import Path
 from common.run.lock import RunLock
 from common.run.directory import RunDirectory
 with RunLock(RunDirectory(Path(sys.argv[1]))):
     print("held", flush=True)
-    time.sleep(600)
+    signal.pause()
 """
 RACE = """
-import sys, time
+import sys
 from pathlib import Path
 from common.errors import CheckpointError
 from common.run.lock import RunLock
 from common.run.directory import RunDirectory
-while time.time() < float(sys.argv[2]):
-    pass
+print("ready", flush=True)
+sys.stdin.readline()
 try:
     with RunLock(RunDirectory(Path(sys.argv[1]))):
-        time.sleep(2)
-        print("held")
+        print("held", flush=True)
+        sys.stdin.readline()
 except CheckpointError as error:
-    print("refused")
+    print("refused", flush=True)
 """
 
 
@@ -57,12 +57,17 @@ def test_a_living_holder_is_respected_and_a_killed_one_is_not(tmp_path):
 def test_of_many_that_find_a_stale_lock_at_once_one_gets_it(tmp_path):
     stale = {"pid": 2**22 + 1, "host": os.uname().nodename, "machine": machine_id(), "token": "t", "beat": 0}
     (tmp_path / NAME).write_text(json.dumps(stale))
-    at = str(time.time() + 1.5)
+    command = [sys.executable, "-c", RACE, str(tmp_path)]
     racers = [
-        subprocess.Popen([sys.executable, "-c", RACE, str(tmp_path), at], stdout=subprocess.PIPE, text=True)
-        for _ in range(4)
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) for _ in range(4)
     ]
-    assert sorted(racer.communicate()[0].strip() for racer in racers) == ["held", *["refused"] * 3]
+    assert [racer.stdout.readline() for racer in racers] == ["ready\n"] * 4
+    for racer in racers:
+        racer.stdin.write("go\n")
+    said = [racer.stdout.readline() for racer in racers]
+    for racer in racers:  # the holder kept the lock until all had tried
+        racer.communicate()
+    assert sorted(said) == ["held\n", *["refused\n"] * 3]
 
 
 def other_machine(path, beat=0):
@@ -72,37 +77,44 @@ def other_machine(path, beat=0):
 
 def test_another_machine_that_is_silent_is_taken_over(tmp_path, capsys):
     other_machine(tmp_path)
-    with RunLock(RunDirectory(tmp_path), silent_seconds=1.0):
+    paused = []
+    with RunLock(RunDirectory(tmp_path), silent_seconds=90.0, pause=paused.append):
         assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()
+    assert sum(paused) == pytest.approx(90.0)
     said = capsys.readouterr().err
-    assert "another-machine; watching for 1 s" in said
+    assert "another-machine; watching for 90 s" in said
     assert "no sign of life" in said
 
 
 def test_another_machine_whose_heart_beats_is_respected(tmp_path):
     other_machine(tmp_path)
-    threading.Timer(0.5, other_machine, (tmp_path, 1)).start()
+    paused = []
+
+    def beat_at_the_last_moment(seconds):
+        paused.append(seconds)
+        if sum(paused) > 118.0:
+            other_machine(tmp_path, beat=1)
+
     with (
         pytest.raises(CheckpointError, match="process 7 on another-machine"),
-        RunLock(RunDirectory(tmp_path), silent_seconds=5.0),
+        RunLock(RunDirectory(tmp_path), pause=beat_at_the_last_moment),
     ):
         pass
+    assert len(paused) > 100
 
 
 def test_a_lock_untouched_for_hours_is_taken_over_at_once(tmp_path):
     other_machine(tmp_path)
     os.utime(tmp_path / NAME, (time.time() - 7200,) * 2)
-    began = time.monotonic()
-    with RunLock(RunDirectory(tmp_path)):
-        assert time.monotonic() - began < 5
+    paused = []
+    with RunLock(RunDirectory(tmp_path), pause=paused.append):
+        assert json.loads((tmp_path / NAME).read_text())["pid"] == os.getpid()
+    assert not paused
 
 
 def test_the_holder_shows_that_it_lives(tmp_path):
     with RunLock(RunDirectory(tmp_path), beat_seconds=0.05):
-        deadline = time.monotonic() + 10
-        while json.loads((tmp_path / NAME).read_text())["beat"] < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: json.loads((tmp_path / NAME).read_text())["beat"] >= 2)
     assert not (tmp_path / NAME).exists()
     assert list(tmp_path.iterdir()) == []
 

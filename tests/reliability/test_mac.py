@@ -2,13 +2,13 @@
 
 import os
 import sys
-import time
 
 import mlx.core as mx
 import pytest
 
 from common.process import awake
 from mlx_sum import device
+from tests.waiting import wait_until
 
 
 def test_sleep_is_held_off_while_the_training_process_lives(tmp_path, monkeypatch):
@@ -18,10 +18,7 @@ def test_sleep_is_held_off_while_the_training_process_lives(tmp_path, monkeypatc
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(sys, "platform", "darwin")
     assert awake.keep_awake(4321)
-    deadline = time.monotonic() + 10
-    while not (tmp_path / "arguments").exists() or not (tmp_path / "arguments").read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: (tmp_path / "arguments").exists() and (tmp_path / "arguments").read_text())
     assert (tmp_path / "arguments").read_text().split() == ["-i", "-m", "-w", "4321"]
 
 

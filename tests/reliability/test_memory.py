@@ -21,6 +21,7 @@ from common.model.adapter import read_adapter
 from common.process.supervise import MOST_RETRIES, OUT_OF_MEMORY_STATUS, is_out_of_memory, memory_reason, supervise
 from common.run.directory import RunDirectory
 from tests.journey.conftest import ENGINES
+from tests.waiting import wait_until
 
 METAL = "libc++abi: terminating due to uncaught exception of type std::runtime_error: [METAL] Command buffer execution "
 DOCUMENTS, TOKENS = 160, 81920
@@ -217,9 +218,7 @@ def memory_group():
         )  # fmt: skip
 
     yield run
-    deadline = time.monotonic() + 20
-    while (group / "cgroup.procs").read_text().strip() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_until(lambda: not (group / "cgroup.procs").read_text().strip())
     group.rmdir()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from common.report.human_scores import read_human_scores
 from common.report.human_sheet import write_human_sheet
 from tests.report.example_runs import corpus, write_evaluation
 from tests.report.test_browser import LOW_CONTRAST, PHONE, browser, show  # noqa: F401 (a fixture)
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -31,10 +31,7 @@ def test_ratings_given_in_the_form_come_back(browser: Any, tmp_path: Path) -> No
     assert browser.execute_script("return document.getElementById('progress').textContent") == "24 of 24 ratings given"
     browser.execute_script("document.querySelector('button').click()")
     saved = tmp_path / "ratings-Ann-1.csv"
-    for _ in range(100):
-        if saved.is_file():
-            break
-        time.sleep(0.1)
+    wait_until(saved.is_file)
     scores = read_human_scores(tmp_path, [saved])
     assert scores.raters == ("Ann 1",)
     assert {name: means["overall"].mean for name, means in scores.means.items()} == {

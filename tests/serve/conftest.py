@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from common.serve.limits import Limits
 from common.serve.run import Address, listen, make_server
 from common.serve.worker import Served, Worker
+from tests.waiting import wait_until
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,3 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield begin
     for stop in stops:
         stop()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait for a condition that another thread makes true; fails when it stays false."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.01)

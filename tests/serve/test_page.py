@@ -13,8 +13,9 @@ import pytest
 from common.data.preferences import Preference, read_preferences
 from common.serve.limits import Limits
 from tests.documents.make_files import pdf_bytes
-from tests.serve.conftest import Running, Start, wait_until
+from tests.serve.conftest import Running, Start
 from tests.serve.echo import Echo
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,

@@ -10,8 +10,8 @@ from common.errors import ModelError
 from common.serve.limits import Limits
 from common.serve.worker import BusyError, Finished, TooSlowError, Worker
 from common.summarize.summary import SummaryOptions
-from tests.serve.conftest import wait_until
 from tests.serve.echo import Echo
+from tests.waiting import wait_until
 
 PLAIN = SummaryOptions()
 
