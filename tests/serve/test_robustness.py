@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import random
 import socket
+import threading
 
 import httpx
-import psutil
 import pytest
 
+from common.serve import guard
 from common.serve.limits import Limits
 from tests.serve.conftest import Running, Start
 from tests.serve.echo import Echo
@@ -170,25 +170,25 @@ def test_beyond_so_many_open_connections_requests_are_told_that_the_server_is_bu
     wait_until(lambda: answers(server))
 
 
-def test_a_client_that_reads_nothing_is_dropped_and_its_request_given_up(start: Start) -> None:
+def test_the_request_of_a_client_that_reads_nothing_is_given_up(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    given_up = threading.Event()
+
+    class Told(guard._NotTakenError):
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments)
+            given_up.set()
+
+    monkeypatch.setattr(guard, "_NotTakenError", Told)
     echo = Echo("a", adds=" ".join(["x" * 200_000] * 200))  # 40 MB, more than sockets hold
     server = start(lambda: {"a": echo}, QUICK)
     question = json.dumps({"model": "a", "stream": True, "messages": [{"role": "user", "content": "ferry"}]})
     with connect(server) as client:
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(question)}\r\n\r\n"
         client.sendall((head + question).encode())
-        wait_until(lambda: echo.batches)
-        wait_until(lambda: not open_connections(server))  # as this client reads nothing
+        assert given_up.wait(60), "this client reads nothing"
         assert receive_all(client) < 20_000_000, "what the sockets held, and no more"
     echo.adds = ""
     assert answers(server)
-
-
-def open_connections(server: Running) -> list[object]:
-    """The connections that the server (of this process) has open."""
-    every = psutil.net_connections("tcp")
-    mine = [one for one in every if one.pid == os.getpid() and one.laddr and one.laddr.port == server.port]
-    return [one for one in mine if one.status == psutil.CONN_ESTABLISHED]
 
 
 def receive_all(client: socket.socket) -> int:
