@@ -24,9 +24,9 @@ from common.align.scoring import Reward
 from common.data.batching import build_step, sequence_rows
 from common.data.encode import join
 from common.data.prompts import PromptFormat
-from common.data.words import count_words
 from common.engine import Engine, GenerationSpec
 from common.errors import NonFiniteError
+from common.metrics.tokens import count_words
 from common.types import Batch, EncodedExample, Example
 
 SPREAD_FLOOR = 1e-4  # added to a group's standard deviation, as TRL does

@@ -20,10 +20,10 @@ from common.align.scoring import Reward
 from common.data.encode import join
 from common.data.preferences import read_preferences
 from common.data.prompts import PromptFormat
-from common.data.words import count_words
 from common.engine import Engine, GenerationSpec
 from common.errors import DataError
 from common.files import sha256_text, write_text
+from common.metrics.tokens import count_words
 from common.progress import Progress
 from common.types import Example, Message
 

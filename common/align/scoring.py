@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.words import count_words
 from common.metrics.faithfulness import faithfulness
 from common.metrics.rouge import rouge_scores
+from common.metrics.tokens import count_words
 from common.types import Example
 
 

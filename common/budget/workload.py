@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from common.budget.known_model import KnownModel
-from common.data.words import count_words
 from common.generation.shared import common_beginning
+from common.metrics.tokens import count_words
 from common.settings import RunConfig
 from common.types import IGNORED_LABEL, EncodedExample, Example
 

@@ -6,14 +6,15 @@ of their letter trigrams, so that "restarting" is near "restart" in any language
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
+import re
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 
 from common.check.support import Evidence
 from common.metrics.sentences import sentence_spans
 from common.metrics.tokens import word_spans
-from common.text.scripts import unspaced_character
+from common.text.scripts import BY_CHARACTER, marks
 
 
 def _list(words: str) -> list[str]:
@@ -45,7 +46,8 @@ def content_words(text: str) -> list[str]:
 
 
 def _words(text: str) -> list[str]:
-    found, single = [], unspaced_character()
+    found: list[str] = []
+    single = _single_character()
     spans = word_spans(text)
     for place, (word, _, end) in enumerate(spans):
         following = spans[place + 1] if place + 1 < len(spans) else ("", -1, -1)
@@ -56,6 +58,11 @@ def _words(text: str) -> list[str]:
         elif not found or not found[-1].endswith(word):
             found.append(word)
     return found
+
+
+@cache
+def _single_character() -> re.Pattern[str]:
+    return re.compile(f"[{BY_CHARACTER}][{marks()}]*")
 
 
 @lru_cache(100_000)

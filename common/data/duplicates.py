@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.words import bare_words
+from common.metrics.tokens import words
 
 SIMILARITY = 0.8
 SHINGLE = 3
@@ -158,8 +158,8 @@ class _WordHashes(dict[str, int]):
 
 def _shingles(document: str, word_hashes: _WordHashes) -> Hashes:
     """Sorted distinct hashes of the document's runs of SHINGLE words; a shorter document is one run."""
-    words = bare_words(document[:MAX_CHARACTERS])
-    hashes = np.fromiter(map(word_hashes.__getitem__, words), dtype=np.uint64, count=len(words))
+    found = words(document[:MAX_CHARACTERS])
+    hashes = np.fromiter(map(word_hashes.__getitem__, found), dtype=np.uint64, count=len(found))
     width = min(SHINGLE, len(hashes))
     if not width:
         return np.empty(0, dtype=np.uint32)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from common.data.words import has_words
 from common.files import sha256_text
+from common.metrics.tokens import has_words
 from common.progress import note
 from common.settings import DataSettings
 from common.types import Example

@@ -19,7 +19,7 @@ from common.data.conversations import context_text, read_messages
 from common.data.read_jsonl import kind_of
 from common.data.report import ReportBuilder
 from common.data.table import BadRow, Row, Table, shown
-from common.data.words import has_words
+from common.metrics.tokens import has_words
 from common.types import Example, Message
 
 MAX_ID_LENGTH = 200

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from common.data.words import count_words
+from common.metrics.tokens import count_words
 from common.types import Example
 
 if TYPE_CHECKING:

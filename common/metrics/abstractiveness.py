@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import DataError
-from common.metrics.tokens import word_spans
+from common.metrics.tokens import word_spans, words
 
 MEASURES = ("coverage", "density", "compression", "novel_1grams", "novel_2grams", "novel_3grams", "novel_4grams")
 
@@ -38,9 +38,9 @@ def abstractiveness(documents: Sequence[str], summaries: Sequence[str]) -> dict[
 
 def copied_spans(document: str, summary: str, minimum_words: int = 3) -> list[tuple[int, int]]:
     """Offsets (start, end) in the summary of the shared fragments of at least `minimum_words` words, in order."""
-    words = word_spans(summary)
-    fragments = shared_fragments([word for word, _, _ in word_spans(document)], [word for word, _, _ in words])
-    return [(words[start][1], words[start + length - 1][2]) for start, length in fragments if length >= minimum_words]
+    ours = word_spans(summary)
+    fragments = shared_fragments(words(document), [word for word, _, _ in ours])
+    return [(ours[start][1], ours[start + length - 1][2]) for start, length in fragments if length >= minimum_words]
 
 
 def shared_fragments(document: Sequence[str], summary: Sequence[str]) -> list[tuple[int, int]]:
@@ -81,16 +81,15 @@ def novel_ngrams(document: Sequence[str], summary: Sequence[str], n: int) -> flo
 
 
 def _measure(document: str, summary: str) -> list[float]:
-    source = [word for word, _, _ in word_spans(document)]
-    words = [word for word, _, _ in word_spans(summary)]
-    if not words:
+    source, ours = words(document), words(summary)
+    if not ours:
         return [float("nan")] * len(MEASURES)
-    lengths = [length for _, length in shared_fragments(source, words)]
+    lengths = [length for _, length in shared_fragments(source, ours)]
     return [
-        100 * sum(lengths) / len(words),
-        sum(length**2 for length in lengths) / len(words),
-        len(source) / len(words),
-        *(novel_ngrams(source, words, n) for n in (1, 2, 3, 4)),
+        100 * sum(lengths) / len(ours),
+        sum(length**2 for length in lengths) / len(ours),
+        len(source) / len(ours),
+        *(novel_ngrams(source, ours, n) for n in (1, 2, 3, 4)),
     ]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from common.errors import DataError
 from common.metrics.rouge import TokenizedText, tokenize
 from common.metrics.sentences import split_sentences
-from common.metrics.tokens import Tokenizer, choose_tokenizer, get_tokenizer
+from common.metrics.tokens import Tokenizer, choose_tokenizer
 
 ORACLE_SENTENCES = 3
 _TURN = re.compile(r"\s*[^\s:][^:\n]{0,40}:\s")
@@ -52,16 +52,17 @@ def extractive_oracle(
     documents: Sequence[str],
     references: Sequence[str | Sequence[str]],
     most_sentences: int = ORACLE_SENTENCES,
+    language: str = "",
 ) -> list[str]:
     """The sentences that greedily raise mean ROUGE-1 and ROUGE-2 F most (Nallapati et al. 2017), one a line.
 
     At most `most_sentences`, in document order, stopping when none helps; with several references the choice that
-    scores best against its own. Raises DataError when the two lists differ in length.
+    scores best against its own. `language` as for `rouge_scores`. Raises DataError when the two lists differ in length.
     """
     if len(documents) != len(references):
         raise DataError(f"{len(documents)} documents for {len(references)} references: they must be paired one to one")
     groups = [[given] if isinstance(given, str) else list(given) for given in references]
-    words = get_tokenizer(choose_tokenizer(text for group in groups for text in group))
+    words = choose_tokenizer((text for group in groups for text in group), language)
     return [
         _oracle(document_units(document), group, words, most_sentences)
         for document, group in zip(documents, groups, strict=True)

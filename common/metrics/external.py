@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from common.errors import DataError, EngineError
 from common.metrics.bootstrap import Interval, bootstrap_interval, paired_difference, resampled_means
-from common.metrics.tokens import get_tokenizer
+from common.metrics.tokens import words
 
 RESAMPLES = 1000
 LEAST_RESAMPLED = 20  # documents; of fewer, resamples of a corpus score are too alike for a test
@@ -92,7 +92,6 @@ def meteor(predictions: Sequence[str], references: Sequence[str | Sequence[str]]
 
     groups = _groups(predictions, references)
     wordnet = _find_wordnet()
-    words = get_tokenizer("unicode").words
     scores = np.array(
         [
             100 * meteor_score([words(text) for text in group], words(prediction), wordnet=wordnet or _NoSynonyms())

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from common.errors import DataError
 from common.metrics.names import LINKING_WORDS, KnownNames, Name, find_names, plain
 from common.metrics.numbers import find_numbers, is_supported, known_values
+from common.metrics.tokens import words
 
 Kind = Literal["number", "date", "name", "quote"]
 KINDS: tuple[Kind, ...] = ("number", "date", "name", "quote")
@@ -87,9 +88,9 @@ def faithfulness(documents: Sequence[str], summaries: Sequence[str]) -> dict[str
 
 def _quotes(document: str, summary: str) -> Iterator[Unsupported]:
     """Quoted strings whose words do not stand in the document in a row, gaps marked by `…` or brackets aside."""
-    text = f" {' '.join(_WORDS.findall(plain(document)))} "
+    text = f" {' '.join(words(plain(document)))} "
     for match in _QUOTE.finditer(summary):
-        parts = [_WORDS.findall(plain(part)) for part in _LEFT_OUT.split(match[match.lastgroup or 0])]
+        parts = [words(plain(part)) for part in _LEFT_OUT.split(match[match.lastgroup or 0])]
         if any(part and f" {' '.join(part)} " not in text for part in parts):
             yield Unsupported("quote", match[0], match.start(), match.end())
 
@@ -97,8 +98,8 @@ def _quotes(document: str, summary: str) -> Iterator[Unsupported]:
 def _dates(document: str, summary: str) -> Iterator[Unsupported]:
     """Months and weekdays that the document does not name."""
     known = {_calendar_form(match[1]) for match in _CALENDAR_WORD.finditer(document)}
-    words = {word.removesuffix("s") for word in _WORDS.findall(document.lower())}
-    known |= words.intersection((*_MONTHS, *_DAYS))
+    bare = {word.removesuffix("s") for word in _WORDS.findall(document.lower())}
+    known |= bare.intersection((*_MONTHS, *_DAYS))
     for match in _NUMERIC_DATE.finditer(document):
         known |= {_MONTHS[int(piece) - 1] for piece in match.groups() if 1 <= int(piece) <= 12}
     for match in _CALENDAR_WORD.finditer(summary):

@@ -33,6 +33,7 @@ class RougeScores:
     precision, recall, fmeasure   by measure: rouge1, rouge2, rougeL, rougeLsum
     reference                     which reference was scored, -1 where the mean over references was taken
     tokenizer                     how words were made, to be shown beside the figures
+    language                      ISO 639-1 code that it was chosen for; empty where none was recognized
     """
 
     precision: dict[str, Scores]
@@ -40,6 +41,7 @@ class RougeScores:
     fmeasure: dict[str, Scores]
     reference: NDArray[np.int64]
     tokenizer: str
+    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,14 @@ def rouge_scores(
     tokenizer: TokenizerName | Literal["auto"] = "auto",
     stemmer: bool = True,
     sentences: Literal["split", "newline"] = "split",
+    language: str = "",
 ) -> RougeScores:
     """Score each prediction against its reference, or its references.
 
     `best` takes the reference with the highest ROUGE-1 F for all measures (the first of equals); `mean` averages
-    over the references. `auto` chooses the tokenizer from the references. ROUGE-Lsum compares sentences: `split`
-    finds them, `newline` takes lines for them, as rouge-score does. An empty prediction scores 0. Raises DataError
-    when the two lists differ in length or an example has no reference.
+    over the references. `auto` chooses the tokenizer by `language` (ISO 639-1), found out from the references where it
+    is empty. ROUGE-Lsum compares sentences: `split` finds them, `newline` takes lines for them, as rouge-score does.
+    An empty prediction scores 0. Raises DataError when the two lists differ in length or an example has no reference.
     """
     groups = [[given] if isinstance(given, str) else list(given) for given in references]
     if len(predictions) != len(groups):
@@ -72,8 +75,10 @@ def rouge_scores(
     missing = [index for index, group in enumerate(groups) if not group]
     if missing:
         raise DataError(f"{len(missing)} examples have no reference, the first at position {missing[0]}")
-    name = choose_tokenizer(text for group in groups for text in group) if tokenizer == "auto" else tokenizer
-    words = get_tokenizer(name, stemmer)
+    if tokenizer == "auto":
+        words = choose_tokenizer((text for group in groups for text in group), language, stemmer)
+    else:
+        words = get_tokenizer(tokenizer, stemmer, language)
     candidates = [tokenize(text, words, sentences) for text in predictions]
     owner = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
     flat_references = [tokenize(text, words, sentences) for group in groups for text in group]
@@ -89,17 +94,17 @@ def rouge_scores(
     if multi_reference == "best":
         chosen = _first_best(fmeasure["rouge1"], owner, starts)
         best = [{measure: table[measure][chosen] * 100 for measure in MEASURES} for table in tables]
-        return RougeScores(best[0], best[1], best[2], chosen - starts, words.description)
+        return RougeScores(best[0], best[1], best[2], chosen - starts, words.description, words.language)
     means = [
         {measure: np.bincount(owner, table[measure], len(groups)) / sizes * 100 for measure in MEASURES}
         for table in tables
     ]
-    return RougeScores(means[0], means[1], means[2], np.full(len(groups), -1), words.description)
+    return RougeScores(means[0], means[1], means[2], np.full(len(groups), -1), words.description, words.language)
 
 
 def tokenize(text: str, words: Tokenizer, sentences: Literal["split", "newline"] = "split") -> TokenizedText:
     """Ids of `text` under `words`, by sentence."""
-    pieces = split_sentences(text) if sentences == "split" else text.split("\n")
+    pieces = split_sentences(text, words.language or None) if sentences == "split" else text.split("\n")
     if len(pieces) == 1:
         ids = words.ids(text)
         return TokenizedText([ids], ids)

@@ -1,6 +1,6 @@
 """What can be said of a summary without its document: length, sentences, repetition, emptiness.
 
-Words are those of the Unicode tokenizer, so that any script is counted. Knows nothing of why generation stopped.
+Words are those of `tokens`, in any script. Knows nothing of why generation stopped.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from common.errors import DataError
 from common.metrics.sentences import sentence_spans
-from common.metrics.tokens import get_tokenizer
+from common.metrics.tokens import count_words, words
 
 MEASURES = ("words", "length_ratio", "sentences", "repeated_3grams", "longest_repeat", "empty")
 
@@ -31,19 +31,18 @@ def text_quality(predictions: Sequence[str], references: Sequence[str]) -> dict[
     """
     if len(predictions) != len(references):
         raise DataError(f"{len(predictions)} predictions for {len(references)} references: pair them one to one")
-    tokenizer = get_tokenizer("unicode")
     rows = []
     for prediction, reference in zip(predictions, references, strict=True):
-        words = tokenizer.words(prediction)
-        reference_words = len(tokenizer.words(reference))
+        found = words(prediction)
+        reference_words = count_words(reference)
         rows.append(
             (
-                len(words),
-                len(words) / reference_words if reference_words else float("nan"),
-                len(sentence_spans(prediction)) if words else 0,
-                repeated_ngrams(words, 3),
-                longest_repeat(words),
-                not words,
+                len(found),
+                len(found) / reference_words if reference_words else float("nan"),
+                len(sentence_spans(prediction)) if found else 0,
+                repeated_ngrams(found, 3),
+                longest_repeat(found),
+                not found,
             )
         )
     table = np.array(rows, dtype=float).reshape(len(rows), len(MEASURES))

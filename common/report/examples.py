@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.metrics.faithfulness import unsupported_claims
-from common.metrics.tokens import TokenizerName, choose_tokenizer, word_spans
+from common.metrics.tokens import Tokenizer, choose_tokenizer, word_spans
 from common.report.spans import Piece, Range, copied_ranges, cut_into_pieces, different_ranges
 from common.run.contents import RunFiles
 from common.run.predictions import PredictionRow
@@ -90,7 +90,7 @@ def show_examples(run: RunFiles) -> dict[str, list[ShownExample]]:
 
 
 def show_example(
-    row: PredictionRow, tokenizer: TokenizerName, label: str = "fine-tuned", base: str | None = None
+    row: PredictionRow, tokenizer: Tokenizer, label: str = "fine-tuned", base: str | None = None
 ) -> ShownExample:
     """Compare one prediction (by the system `label`) with its reference and document, and mark what was found."""
     document, _ = _shown(row.document, 0)
@@ -111,7 +111,7 @@ def show_example(
     )
 
 
-def _marked_summary(label: str, text: str, reference: str, document: str, tokenizer: TokenizerName) -> MarkedText:
+def _marked_summary(label: str, text: str, reference: str, document: str, tokenizer: Tokenizer) -> MarkedText:
     summary, left_out = _shown(text, SHOWN_SUMMARY_CHARACTERS)
     claims = unsupported_claims(document, summary)
     marks = [(span, "different", "") for span in different_ranges(summary, reference, tokenizer)]

@@ -116,11 +116,10 @@ def thinned(steps: Values, values: Values) -> tuple[Values, Values]:
 
 
 def word_counts(texts: Sequence[str]) -> Values:
-    """Words of each text as the Unicode scorer counts them (also in scripts without spaces)."""
-    from common.metrics.tokens import get_tokenizer
+    """Words of each text (also in scripts without spaces)."""
+    from common.metrics.tokens import count_words
 
-    words = get_tokenizer("unicode").words
-    return np.array([len(words(text)) for text in texts], dtype=float)
+    return np.array([count_words(text) for text in texts], dtype=float)
 
 
 def histogram(panel: Any, values: Values, edges: Values, colour: str, centre: float) -> None:

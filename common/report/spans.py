@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from common.metrics.abstractiveness import copied_spans
-from common.metrics.tokens import TokenizerName, get_tokenizer, word_spans
+from common.metrics.tokens import Tokenizer, word_spans
 
 Range = tuple[int, int]
 
@@ -26,7 +26,7 @@ class Piece:
     note: str = ""
 
 
-def different_ranges(text: str, other: str, tokenizer: TokenizerName) -> list[Range]:
+def different_ranges(text: str, other: str, tokenizer: Tokenizer) -> list[Range]:
     """Words of `text` that `other` lacks, neighbours joined; a word of `other` is used up once, as in ROUGE-1."""
     left = Counter(key for key, _, _ in _comparable(other, tokenizer))
     found: list[Range] = []
@@ -42,10 +42,9 @@ def different_ranges(text: str, other: str, tokenizer: TokenizerName) -> list[Ra
     return found
 
 
-def _comparable(text: str, tokenizer: TokenizerName) -> list[tuple[object, int, int]]:
+def _comparable(text: str, tokenizer: Tokenizer) -> list[tuple[object, int, int]]:
     """(key, start, end) of each word; a word the scorer ignores (a foreign script) is its own key."""
-    scorer = get_tokenizer(tokenizer)
-    return [(tuple(scorer.ids(word)) or word, start, end) for word, start, end in word_spans(text)]
+    return [(tuple(tokenizer.ids(word)) or word, start, end) for word, start, end in word_spans(text)]
 
 
 def copied_ranges(summary: str, document: str) -> tuple[list[Range], list[Range]]:

@@ -6,11 +6,12 @@ the cosine of their TF-IDF vectors, damping 0.85. Pure numpy; knows nothing of m
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from common.metrics.tokens import words
 
 Scores = NDArray[np.float64]
 
@@ -19,7 +20,6 @@ POSITION_WEIGHT = 2.0
 BLOCK = 1000  # sentences compared with each other at once, which bounds memory on texts of any length
 _DAMPING = 0.85
 _STEPS = 30
-_WORD = re.compile(r"[^\W_]+")
 
 
 def key_sentences(sentences: Sequence[str], tokens: Sequence[int], room: int) -> list[int]:
@@ -62,10 +62,10 @@ def lexrank(sentences: Sequence[str]) -> Scores:
 
 def _tf_idf(sentences: Sequence[str]) -> Scores:
     """Rows of length 1 (0 for sentences without words), shape (sentences, vocabulary)."""
-    words = [[word.lower() for word in _WORD.findall(sentence)] for sentence in sentences]
-    vocabulary = {word: column for column, word in enumerate(dict.fromkeys(word for row in words for word in row))}
+    rows = [words(sentence) for sentence in sentences]
+    vocabulary = {word: column for column, word in enumerate(dict.fromkeys(word for row in rows for word in row))}
     counts = np.zeros((len(sentences), max(1, len(vocabulary))))
-    for row, found in enumerate(words):
+    for row, found in enumerate(rows):
         np.add.at(counts[row], [vocabulary[word] for word in found], 1.0)
     weighted = counts * np.log((1.0 + len(sentences)) / (1.0 + (counts > 0).sum(0)))
     lengths = np.linalg.norm(weighted, axis=1, keepdims=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from common.metrics.sentences import sentence_spans
+from common.metrics.tokens import count_words, word_spans
 
 Count = Callable[[Sequence[str]], list[int]]
 
@@ -108,8 +109,7 @@ def is_heading(stretch: str) -> bool:
     if line.startswith("#"):
         return True
     alone = "\n" in stretch[len(stretch.rstrip()) :]
-    words = line.split()
-    return alone and 0 < len(words) <= _HEADING_WORDS and not _LAST_MARK.search(line) and line[0].isalnum()
+    return alone and 0 < count_words(line) <= _HEADING_WORDS and not _LAST_MARK.search(line) and line[0].isalnum()
 
 
 def _fragments(stretch: str, room: int, count: Count) -> list[str]:
@@ -134,7 +134,11 @@ def _fragments(stretch: str, room: int, count: Count) -> list[str]:
 def _near_middle(text: str) -> int:
     """The word border nearest to the middle of `text`, the middle itself where there is none; never an end of it."""
     middle = len(text) // 2
-    after = text.find(" ", middle, len(text) - 1) + 1
-    before = text.rfind(" ", 0, middle) + 1
-    candidates = [place for place in (before, after) if 0 < place < len(text)]
-    return min(candidates, key=lambda place: abs(place - middle), default=middle)
+    for reach in (200, len(text)):
+        first = max(0, middle - reach)
+        starts = [first + start for _, start, _ in word_spans(text[first : middle + reach])]
+        # The first word of a window may be the rest of one.
+        candidates = [place for place in starts if first < place < len(text)]
+        if candidates:
+            return min(candidates, key=lambda place: abs(place - middle))
+    return middle

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from common.check.support import SentenceSupport
 from common.errors import ConfigError
 from common.metrics.sentences import sentence_spans
+from common.metrics.tokens import word_spans
 from common.summarize.long_documents import METHODS, LongMethod
 from common.types import StopReason
 
 DEFAULT_LONG: LongMethod = "two-stage"  # see benchmarks/results/long_documents.json
-_WORD_END = re.compile(r"\S+\s*")
+_OPENING = re.compile(r"[\s\"'“‘«(\[{,;:–—\-，、；：（「『【]+$")
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,9 @@ def shorten(text: str, sentences: int = 0, max_words: int = 0) -> str:
     spans = sentence_spans(text)
     if sentences and len(spans) > sentences:
         text = text[: spans[sentences - 1][1]]
-    if not max_words or len(text.split()) <= max_words:
+    words = word_spans(text) if max_words else []
+    if len(words) <= max_words:
         return text
-    whole = [end for _, end in spans if len(text[:end].split()) <= max_words and end <= len(text)]
-    if whole:
-        return text[: whole[-1]]
-    words = list(_WORD_END.finditer(text))
-    return text[: words[max_words - 1].end()].rstrip().rstrip(",;:–—-")
+    cut = words[max_words][1]  # where the first word too many begins
+    whole = [end for _, end in spans if end <= cut]
+    return text[: whole[-1]] if whole else _OPENING.sub("", text[:cut])

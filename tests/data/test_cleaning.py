@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.data.cleaning import _MARKS, MAX_COMBINING_RUN, _is_plain, _tidied, clean_text, cleaned
-from common.data.words import bare_words, count_words, has_words
+from common.metrics.tokens import count_words, has_words
 
 anything = st.text(alphabet=st.characters(codec=None), max_size=60)  # lone surrogates included
 
@@ -106,8 +106,7 @@ def test_a_50_megabyte_document_is_cleaned() -> None:
 def test_words_are_counted_in_every_script() -> None:
     assert count_words("two words") == 2
     assert count_words("今天天气很好") == 6
-    assert count_words("ภาษาไทย") >= 3
+    assert count_words("ภาษาไทย") == 2  # language, Thai
     assert count_words("русский текст") == 2
     for text in ("", "one two three", "今天天气"):
         assert [has_words(text, n) for n in range(6)] == [count_words(text) >= n for n in range(6)]
-    assert bare_words("Don't STOP, stop!") == ["don", "t", "stop", "stop"]

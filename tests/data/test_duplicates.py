@@ -6,7 +6,7 @@ import random
 import time
 
 from common.data.duplicates import SIMILARITY, find_duplicates, find_leaks, sketch
-from common.data.words import bare_words
+from common.metrics.tokens import words as bare_words
 
 VOCABULARY = [f"word{n}" for n in range(3000)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -37,6 +38,39 @@ from common.metrics.sentences import sentence_spans, split_sentences
     ],
 )
 def test_sentences_end_where_a_reader_would_end_them(text: str, sentences: list[str]) -> None:
+    assert split_sentences(text) == sentences
+
+
+CASES = Path(__file__).with_name("sentence_cases")
+
+
+def cases(language: str) -> list[tuple[str, list[str]]]:
+    """Texts and their sentences from a file where `‖` stands before each further sentence of a line."""
+    lines = (CASES / f"{language}.txt").read_text(encoding="utf-8").splitlines()
+    texts = [line.replace("\\n", "\n") for line in lines]
+    return [(text.replace("‖", ""), [part.strip() for part in text.split("‖")]) for text in texts]
+
+
+@pytest.mark.parametrize("language", sorted(path.stem for path in CASES.glob("*.txt")))
+def test_hand_made_cases_of_each_language_are_split_without_being_told_the_language(language: str) -> None:
+    known = cases(language)
+    assert len(known) >= (60 if language in ("en", "de", "id", "zh") else 20)
+    wrong = [(text, split_sentences(text), wanted) for text, wanted in known if split_sentences(text) != wanted]
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ('The pump is new. "We are glad . " It cost ninety. " The board agreed. "\nGuests waited.',
+         ["The pump is new.", '"We are glad . "', "It cost ninety.", '" The board agreed. "', "Guests waited."]),
+        ("It is over . ”", ["It is over . ”"]),
+        ("One. — Two.", ["One.", "— Two."]),
+        ("...", ["..."]),
+        ("Over!\n***\nNext.", ["Over!\n***", "Next."]),
+    ],
+)  # fmt: skip
+def test_no_sentence_is_punctuation_alone(text: str, sentences: list[str]) -> None:
     assert split_sentences(text) == sentences
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import ConfigError
+from common.metrics.tokens import count_words
 from common.summarize.summary import SummaryOptions, shorten
 from common.summarize.text_stream import TextStream
 
@@ -27,11 +28,24 @@ def test_a_word_limit_ends_after_a_whole_sentence_where_one_fits_else_after_a_wo
     assert shorten("The ferry, which is old, stays.", max_words=2) == "The ferry"
 
 
-@given(st.text(alphabet="ab. ,\n!"), st.integers(0, 3), st.integers(0, 4))
+@pytest.mark.parametrize(
+    ("text", "most", "short"),
+    [
+        ("3月4日，星月号渡轮因油泵漏油两次停航，350名旅客在码头等了2个小时。", 5, "3月4日，星"),
+        ("星月号停航。旅客等候。", 6, "星月号停航。"),
+        ("เรือหยุดสองครั้ง ปั๊มรั่ว", 2, "เรือหยุด"),
+        ("L'été fut (très) long.", 4, "L'été fut (très)"),
+    ],
+)
+def test_a_word_limit_counts_what_the_language_calls_a_word(text: str, most: int, short: str) -> None:
+    assert shorten(text, max_words=most) == short
+
+
+@given(st.text(alphabet="ab. ,\n!。你"), st.integers(0, 3), st.integers(0, 4))
 def test_shortening_keeps_a_beginning_within_the_limits_and_is_idempotent(text: str, sentences: int, most: int) -> None:
     short = shorten(text, sentences, most)
     assert text.startswith(short)
-    assert not most or len(short.split()) <= most
+    assert not most or count_words(short) <= most
     assert shorten(short, sentences, most) == short
 
 
